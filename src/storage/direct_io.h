@@ -1,0 +1,70 @@
+// Reads and writes of any alignment on a file that is open with O_DIRECT.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "base/mutex.h"
+#include "storage/file_io.h"
+#include "storage/range_lock.h"
+
+namespace qcowkit {
+
+/// What O_DIRECT asks of a request, in bytes; both are powers of two, at most 4096.
+struct DirectAlignment {
+  std::uint32_t memory = 0;
+  std::uint32_t offset = 0;  ///< and of lengths: the sector
+};
+
+/// Finds out what the open file asks for. `device_sector_bytes` is a block device's own answer, 0
+/// for a file. Returns {0, 0} if the file cannot do direct I/O at all.
+DirectAlignment find_direct_alignment(int fd, std::uint32_t device_sector_bytes) noexcept;
+
+/// Thread-safe. Requests that are aligned go to the kernel as they are. Others pass through
+/// buffers, and the sectors that a write covers only in part are read first; nobody else changes
+/// them meanwhile. Beyond the end of a file, the padding of the last sector is cut off again
+/// before `write` returns, and `size` never tells of it.
+///
+/// Whatever changes the file otherwise (fallocate, truncate, copy_file_range) holds the range
+/// from `changes()` while it does.
+class DirectIo {
+ public:
+  /// `is_device`: the size is fixed, nothing is ever cut off.
+  DirectIo(const FileDescriptor& fd, DirectAlignment alignment, bool is_device) noexcept
+      : fd_(fd), alignment_(alignment), is_device_(is_device) {}
+
+  const DirectAlignment& alignment() const noexcept { return alignment_; }
+  RangeLock& changes() noexcept { return changes_; }
+
+  /// Both return 0 or an errno, and throw std::bad_alloc.
+  int read(std::uint64_t host_offset, std::span<const iovec> into);
+  int write(std::uint64_t host_offset, std::span<const iovec> from);
+
+  /// The file's size without padding that is about to be cut off.
+  std::uint64_t size() const;
+
+ private:
+  bool is_aligned_request(std::uint64_t host_offset, std::span<const iovec> buffers) const noexcept;
+  int read_by_bounce(std::uint64_t host_offset, std::span<const iovec> into);
+  int write_padded(std::uint64_t host_offset, std::span<const iovec> from);
+  int write_by_bounce(std::uint64_t host_offset, std::span<const iovec> from);
+  int read_sector(std::uint64_t host_offset, std::byte* into) noexcept;
+  void hide_beyond(std::uint64_t end) EXCLUDES(size_mutex_);
+  int cut_off_beyond(std::uint64_t end) EXCLUDES(size_mutex_);
+
+  static constexpr std::uint64_t kNothingHidden = std::numeric_limits<std::uint64_t>::max();
+
+  // Constant after construction.
+  const FileDescriptor& fd_;
+  const DirectAlignment alignment_;
+  const bool is_device_;
+
+  RangeLock changes_;
+  mutable Mutex size_mutex_;
+  std::uint64_t visible_end_ GUARDED_BY(size_mutex_) = kNothingHidden;
+};
+
+}  // namespace qcowkit
