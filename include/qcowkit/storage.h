@@ -1,0 +1,125 @@
+// Part of qcowkit. MIT licence; see LICENSE.
+//
+// Where an image's host bytes live. `Storage` is the only road from the formats to the outside.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace qcowkit {
+
+/// How new host space is provided. `metadata` means the same as `off` for a storage; it matters
+/// to formats.
+enum class Preallocation { off, metadata, falloc, full };
+
+/// What a zero request may do.
+struct ZeroOptions {
+  bool may_unmap = false;    ///< the range may lose its host space (a hole is punched)
+  bool no_fallback = false;  ///< do nothing and return false rather than write buffers of zeroes
+};
+
+/// A run of host bytes that are all data, or all known to read as zeroes without occupying space.
+struct StorageExtent {
+  std::uint64_t length_bytes;  ///< at least 1
+  bool is_hole;
+};
+
+/// Host bytes: a file, a block device, memory.
+///
+/// Thread-safe: every call may be made from any number of threads at once; overlapping writes
+/// end in some order. Reads and writes complete whole or throw `Error`; reading past the end
+/// yields zeroes; writing past the end grows the storage where it can. All offsets are host offsets and all
+/// lengths are in bytes; no alignment is asked of the caller (an implementation that needs it
+/// handles it).
+class Storage {
+ public:
+  virtual ~Storage() = default;
+  Storage() = default;
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  /// Fills the buffers in order from `host_offset` on. One system call where the medium allows.
+  virtual void readv(std::uint64_t host_offset, std::span<const iovec> into) = 0;
+  /// Writes the buffers in order from `host_offset` on. One system call where the medium allows.
+  virtual void writev(std::uint64_t host_offset, std::span<const iovec> from) = 0;
+  /// Makes the range read as zeroes, growing the storage if the range lies beyond its end.
+  /// Returns false, with nothing done, only under `no_fallback` where there is no fast way.
+  virtual bool write_zeroes(std::uint64_t host_offset, std::uint64_t length_bytes,
+                            ZeroOptions options) = 0;
+  /// Hint: the range's content is not needed any more. May leave it as it is; never grows or shrinks the storage.
+  virtual void discard(std::uint64_t host_offset, std::uint64_t length_bytes) = 0;
+  /// Returns when all writes that completed before the call are durable. Once a flush has
+  /// failed, every later flush fails too: what was lost cannot be known.
+  virtual void flush() = 0;
+  /// Sets the size; new bytes read as zeroes.
+  virtual void resize(std::uint64_t new_size_bytes, Preallocation preallocation) = 0;
+  /// The present size in bytes.
+  virtual std::uint64_t size() const = 0;
+  /// Host space that is really occupied, in bytes (the size where that is not known).
+  virtual std::uint64_t allocated_bytes() const { return size(); }
+  /// What starts at `host_offset`, for at most `length_bytes` (at least 1). Past the end: hole.
+  virtual StorageExtent extent_at(std::uint64_t host_offset, std::uint64_t length_bytes) const = 0;
+  /// True where bytes that lie beyond `size()` read as zeroes once the storage has grown over them
+  /// (files, memory), false where there is nothing beyond (block devices).
+  virtual bool can_grow() const noexcept = 0;
+  /// Copies bytes from `source` without their passing through user space (clone or
+  /// copy_file_range). Returns how many bytes, from the range's start, were copied: 0 where there is no such way.
+  virtual std::uint64_t copy_from(Storage& source, std::uint64_t source_host_offset,
+                                  std::uint64_t host_offset, std::uint64_t length_bytes);
+  /// Like `copy_from`, but only by sharing the source's blocks (XFS, btrfs, ...), which costs neither
+  /// space nor time for each byte. Returns 0 where blocks cannot be shared or the range's start is
+  /// at no block's start in either storage, and less than asked where its end is at no block's end.
+  virtual std::uint64_t clone_from(Storage& /*source*/, std::uint64_t /*source_host_offset*/,
+                                   std::uint64_t /*host_offset*/, std::uint64_t /*length_bytes*/) {
+    return 0;
+  }
+  /// The offset, length and memory alignment (bytes, a power of two) at which requests are
+  /// cheapest; 1 where it does not matter.
+  virtual std::uint32_t alignment() const noexcept { return 1; }
+  virtual bool is_read_only() const noexcept = 0;
+  /// What messages call this storage: the path of a file.
+  virtual const std::string& name() const noexcept = 0;
+  /// Reports what only closing can tell. The storage may not be used afterwards. Idempotent.
+  virtual void close() = 0;
+
+  // Conveniences over the interface.
+  void read(std::uint64_t host_offset, std::span<std::byte> into);
+  void write(std::uint64_t host_offset, std::span<const std::byte> from);
+};
+
+/// Host caching, as the reference's cache modes are defined:
+///   mode          O_DIRECT   flush passed on   every write durable on return
+///   none          yes        yes               no
+///   writeback     no         yes               no
+///   writethrough  no         yes               yes
+///   directsync    yes        yes               yes
+///   unsafe        no         no                no
+enum class CacheMode { none, writeback, writethrough, directsync, unsafe };
+
+/// Which file locks are taken (the reference's protocol: OFD locks on the bytes from 100 and 200).
+enum class Locking {
+  automatic,    ///< lock where the file system can; go on without where it cannot
+  force_share,  ///< read although another process may be writing; nothing is locked
+  off,          ///< neither lock nor look
+};
+
+struct FileOptions {
+  bool read_only = false;
+  bool create = false;  ///< create the file, or empty an existing one (after its lock is held)
+  CacheMode cache = CacheMode::writeback;
+  Locking locking = Locking::automatic;
+};
+
+/// Opens a regular file or a block device.
+/// Throws `Error`: the errno of the system call that failed, or `Errc::in_use`.
+std::unique_ptr<Storage> open_file(const std::string& path, const FileOptions& options);
+
+/// An empty storage in memory.
+std::unique_ptr<Storage> make_memory_storage(std::string name = "memory");
+
+}  // namespace qcowkit

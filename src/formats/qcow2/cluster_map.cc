@@ -1,0 +1,398 @@
+#include "formats/qcow2/cluster_map.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+#include "formats/qcow2/limits.h"
+
+namespace qcowkit::qcow2 {
+
+namespace {
+
+/// What the subcluster with the bit `bit` is.
+ExtentKind subcluster_kind(const L2Mapping& mapping, std::uint32_t bit) noexcept {
+  if ((mapping.allocated & bit) != 0) return ExtentKind::data;
+  if ((mapping.zero & bit) != 0) return ExtentKind::zero;
+  return ExtentKind::unallocated;
+}
+
+/// How many subclusters from `first` on are of the same kind as that one.
+std::uint32_t equal_subclusters(const L2Mapping& mapping, std::uint32_t first,
+                                const Geometry& g) noexcept {
+  if (!g.extended_l2()) return 1;
+  std::uint32_t same = 0;
+  switch (subcluster_kind(mapping, 1u << first)) {
+    case ExtentKind::data:
+      same = mapping.allocated;
+      break;
+    case ExtentKind::zero:
+      same = mapping.zero;
+      break;
+    default:
+      same = ~(mapping.allocated | mapping.zero);
+      break;
+  }
+  return std::min(static_cast<std::uint32_t>(std::countr_one(same >> first)), 32 - first);
+}
+
+}  // namespace
+
+ClusterMap::ClusterMap(Storage& storage, Storage* data_storage, const L2Rules& rules,
+                       std::uint64_t cache_bytes)
+    : storage_(storage),
+      data_storage_(data_storage),
+      rules_(rules),
+      slices_(std::min(kSliceBytes, rules.geometry.cluster_size()),
+              cache_bytes / std::min(kSliceBytes, rules.geometry.cluster_size())) {}
+
+void ClusterMap::load(const Header& header) {
+  Buffer raw(std::uint64_t{header.l1_size} * 8);
+  storage_.read(header.l1_table_offset.value, raw.span());
+  const ExclusiveLock lock(mutex_);
+  l1_.resize(header.l1_size);
+  for (std::uint64_t i = 0; i < header.l1_size; ++i) {
+    l1_[i] = load_big_endian<std::uint64_t>(raw.data() + i * 8);
+  }
+  l1_offset_ = header.l1_table_offset;
+  protected_ = ProtectedRanges(header);
+  slices_.clear();
+  dirty_l1_sectors_.clear();
+  unlinked_tables_.clear();
+  ++generation_;
+  note_dirty_count();
+}
+
+void ClusterMap::note_dirty_count() {
+  wants_write_back_.store(slices_.dirty_count() * 2 > slices_.slices_max(),
+                          std::memory_order_relaxed);
+}
+
+L1Entry ClusterMap::l1_entry(GuestOffset guest_offset) const {
+  const std::uint64_t index = rules_.geometry.l1_index(guest_offset);
+  assert(index < l1_.size());
+  const L1Entry entry(l1_[index]);
+  if (!entry.is_aligned_to(rules_.geometry)) {
+    throw Error(Errc::corrupt,
+                fmt::format("L1 table: entry {} is {:#x}, expected an L2 table offset "
+                            "that is a multiple of the cluster size {}",
+                            index, entry.raw(), rules_.geometry.cluster_size()));
+  }
+  return entry;
+}
+
+std::uint64_t ClusterMap::slice_offset(L1Entry entry, GuestOffset guest_offset) const noexcept {
+  const std::uint64_t byte = rules_.geometry.l2_index(guest_offset)
+                             << rules_.geometry.l2_entry_bits();
+  return entry.l2_table().value + align_down(byte, slices_.slice_bytes());
+}
+
+L2Mapping ClusterMap::decode(RawL2Entry raw, GuestOffset guest_offset) const {
+  const L2Mapping mapping = L2Mapping::decode(raw, rules_);
+  if (mapping.kind == L2Mapping::Kind::invalid) {
+    throw Error(Errc::corrupt,
+                fmt::format("L2 table: the entry for guest offset {:#x} is {:#x}: {}",
+                            guest_offset.value, raw.descriptor, mapping.what_is_wrong));
+  }
+  return mapping;
+}
+
+// --- Looking up --------------------------------------------------------------------------------
+
+LayerExtent ClusterMap::find(GuestOffset guest_offset, std::uint64_t length_bytes) {
+  return find_for(Purpose::read, guest_offset, length_bytes);
+}
+
+ClusterMap::InPlaceRun ClusterMap::find_in_place(GuestOffset guest_offset,
+                                                 std::uint64_t length_bytes) {
+  const LayerExtent extent = find_for(Purpose::overwrite, guest_offset, length_bytes);
+  if (extent.kind != ExtentKind::data) return {};
+  return {extent.host_offset, extent.length_bytes};
+}
+
+LayerExtent ClusterMap::find_for(Purpose purpose, GuestOffset guest_offset,
+                                 std::uint64_t length_bytes) {
+  for (;;) {
+    LayerExtent extent;
+    std::optional<std::uint64_t> missing_slice;
+    std::uint64_t generation = 0;
+    {
+      const SharedLock lock(mutex_);
+      missing_slice = try_find(guest_offset, length_bytes, purpose, extent);
+      generation = generation_;
+    }
+    if (!missing_slice) return extent;
+    load_slice(*missing_slice, generation);
+  }
+}
+
+void ClusterMap::load_slice(std::uint64_t slice_host_offset, std::uint64_t generation) {
+  Buffer data(slices_.slice_bytes());
+  storage_.read(slice_host_offset, data.span());
+  const ExclusiveLock lock(mutex_);
+  // While the lock was not held, the slice may have been loaded, changed, written and dropped.
+  if (generation_ != generation || slices_.find(slice_host_offset) != nullptr) return;
+  slices_.insert(slice_host_offset, std::move(data));
+}
+
+/// Unallocated bytes from a guest offset on that has no L2 table.
+std::uint64_t ClusterMap::unallocated_run(GuestOffset guest_offset,
+                                          std::uint64_t length_bytes) const {
+  const Geometry& g = rules_.geometry;
+  std::uint64_t run = g.l1_entry_covers() - (guest_offset.value & (g.l1_entry_covers() - 1));
+  while (run < length_bytes && !L1Entry(l1_[g.l1_index(guest_offset + run)]).has_table()) {
+    run += g.l1_entry_covers();
+  }
+  return std::min(run, length_bytes);
+}
+
+std::optional<std::uint64_t> ClusterMap::try_find(GuestOffset guest_offset,
+                                                  std::uint64_t length_bytes, Purpose purpose,
+                                                  LayerExtent& extent) {
+  const Geometry& g = rules_.geometry;
+  const L1Entry table = l1_entry(guest_offset);
+  if (!table.has_table()) {
+    extent.length_bytes = unallocated_run(guest_offset, length_bytes);
+    return std::nullopt;
+  }
+  const std::uint64_t slice_at = slice_offset(table, guest_offset);
+  const MetadataCache::Slice* slice = slices_.find(slice_at);
+  if (slice == nullptr) return slice_at;
+
+  const RawL2Entry raw = RawL2Entry::load(slice->data(), index_in_slice(guest_offset), g);
+  const L2Mapping mapping = decode(raw, guest_offset);
+  const std::uint64_t in_cluster = g.in_cluster(guest_offset.value);
+  if (mapping.kind == L2Mapping::Kind::compressed) {
+    extent.kind = ExtentKind::compressed;
+    extent.length_bytes = std::min(length_bytes, g.cluster_size() - in_cluster);
+    extent.host_offset = mapping.host_offset;
+    extent.storage = &storage_;
+    extent.has_host_offset = true;
+    extent.compressed_bytes = mapping.compressed_bytes;
+    return std::nullopt;
+  }
+
+  const auto subcluster = static_cast<std::uint32_t>(in_cluster >> g.subcluster_bits());
+  extent.kind = subcluster_kind(mapping, 1u << subcluster);
+  if (purpose == Purpose::overwrite &&
+      (extent.kind != ExtentKind::data || !mapping.copied || !table.copied())) {
+    extent.kind = ExtentKind::unallocated;
+    return std::nullopt;
+  }
+  if (mapping.has_host_cluster && extent.kind != ExtentKind::unallocated) {
+    extent.host_offset = mapping.host_offset + in_cluster;
+    extent.storage = data_storage_;
+    extent.has_host_offset = true;
+  }
+  const std::uint32_t equal = equal_subclusters(mapping, subcluster, g);
+  extent.length_bytes = (std::uint64_t{subcluster} + equal) * g.subcluster_size() - in_cluster;
+  if (in_cluster + extent.length_bytes == g.cluster_size() && extent.length_bytes < length_bytes) {
+    extent.length_bytes = extend_run(guest_offset, length_bytes, purpose, extent, raw);
+  }
+  extent.length_bytes = std::min(extent.length_bytes, length_bytes);
+  if (purpose == Purpose::overwrite && data_storage_ == &storage_) {
+    if (const char* structure = protected_.hit(extent.host_offset, extent.length_bytes)) {
+      throw Error(Errc::corrupt,
+                  fmt::format("L2 table: guest offset {:#x} is mapped to host offset "
+                              "{:#x}, where the {} lies",
+                              guest_offset.value, extent.host_offset.value, structure));
+    }
+  }
+  return std::nullopt;
+}
+
+/// Follows a run, which reaches the end of its first cluster, through the clusters behind it as
+/// long as they continue it and the cache knows them. Returns its length.
+std::uint64_t ClusterMap::extend_run(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                     Purpose purpose, const LayerExtent& extent, RawL2Entry first) {
+  const Geometry& g = rules_.geometry;
+  std::uint64_t run = extent.length_bytes;
+  // Standard entries can be compared as they are; extended ones have to be understood.
+  const std::uint64_t mask = RawL2Entry::kOffsetMask | RawL2Entry::kCompressed | RawL2Entry::kZero |
+                             (purpose == Purpose::overwrite ? RawL2Entry::kCopied : 0);
+  const std::uint64_t step = extent.has_host_offset ? g.cluster_size() : 0;
+  std::uint64_t expected = first.descriptor & mask;
+
+  while (run < length_bytes) {
+    const GuestOffset next = guest_offset + run;
+    const L1Entry table = l1_entry(next);
+    if (!table.has_table() || (purpose == Purpose::overwrite && !table.copied())) return run;
+    const MetadataCache::Slice* slice = slices_.find(slice_offset(table, next));
+    if (slice == nullptr) return run;
+    for (std::uint64_t i = index_in_slice(next); i < entries_per_slice() && run < length_bytes;
+         ++i) {
+      const RawL2Entry raw = RawL2Entry::load(slice->data(), i, g);
+      if (!g.extended_l2()) {
+        expected += step;
+        if ((raw.descriptor & mask) != expected) return run;
+        run += g.cluster_size();
+        continue;
+      }
+      const L2Mapping mapping = L2Mapping::decode(raw, rules_);
+      if (mapping.kind != L2Mapping::Kind::standard || subcluster_kind(mapping, 1) != extent.kind ||
+          (purpose == Purpose::overwrite && !mapping.copied)) {
+        return run;
+      }
+      const bool has_host = mapping.has_host_cluster && extent.kind != ExtentKind::unallocated;
+      if (has_host != extent.has_host_offset) return run;
+      if (has_host && mapping.host_offset != extent.host_offset + run) return run;
+      const std::uint32_t equal = equal_subclusters(mapping, 0, g);
+      run += equal * g.subcluster_size();
+      if (equal < g.subclusters()) return run;
+    }
+  }
+  return run;
+}
+
+void ClusterMap::protect_refcount_table(HostOffset host_offset, std::uint64_t bytes) {
+  const ExclusiveLock lock(mutex_);
+  protected_.move_refcount_table(host_offset, bytes);
+}
+
+// --- Changing ----------------------------------------------------------------------------------
+
+bool ClusterMap::has_own_table(GuestOffset guest_offset) {
+  const SharedLock lock(mutex_);
+  const L1Entry table = l1_entry(guest_offset);
+  return table.has_table() && table.copied();
+}
+
+bool ClusterMap::read_entries(GuestOffset first_cluster, std::span<RawL2Entry> into) {
+  const Geometry& g = rules_.geometry;
+  for (std::size_t done = 0;;) {
+    std::uint64_t missing_slice = 0;
+    std::uint64_t generation = 0;
+    {
+      const SharedLock lock(mutex_);
+      const L1Entry table = l1_entry(first_cluster);
+      if (!table.has_table()) {
+        std::fill(into.begin(), into.end(), RawL2Entry{});
+        return false;
+      }
+      while (done < into.size()) {
+        const GuestOffset at = first_cluster + done * g.cluster_size();
+        missing_slice = slice_offset(table, at);
+        const MetadataCache::Slice* slice = slices_.find(missing_slice);
+        if (slice == nullptr) break;
+        for (std::uint64_t i = index_in_slice(at); i < entries_per_slice() && done < into.size();
+             ++i) {
+          into[done++] = RawL2Entry::load(slice->data(), i, g);
+        }
+      }
+      if (done == into.size()) return table.copied();
+      generation = generation_;
+    }
+    load_slice(missing_slice, generation);
+  }
+}
+
+std::optional<HostOffset> ClusterMap::install_table(GuestOffset guest_offset,
+                                                    HostOffset new_table) {
+  const Geometry& g = rules_.geometry;
+  std::optional<HostOffset> old_table;
+  {
+    const SharedLock lock(mutex_);
+    const L1Entry entry = l1_entry(guest_offset);
+    if (entry.has_table()) old_table = entry.l2_table();
+  }
+  // Nothing points at the new table, and a shared one is never changed: no lock is needed here.
+  Buffer content(g.cluster_size());
+  if (old_table) {
+    storage_.read(old_table->value, content.span());
+    storage_.write(new_table.value, content.span());
+  } else if (slices_.slice_bytes() < g.cluster_size()) {
+    storage_.write_zeroes(new_table.value, g.cluster_size(), {});
+  }
+
+  const ExclusiveLock lock(mutex_);
+  ++generation_;
+  for (std::uint64_t at = 0; at < g.cluster_size(); at += slices_.slice_bytes()) {
+    slices_.forget(new_table.value + at);
+  }
+  const std::uint64_t index = g.l1_index(guest_offset);
+  const L1Entry entry = L1Entry::table(new_table, true);
+  Buffer slice(slices_.slice_bytes());
+  const std::uint64_t slice_at = slice_offset(entry, guest_offset);
+  if (old_table) {
+    std::memcpy(slice.data(), content.data() + (slice_at - new_table.value), slice.size());
+  } else {
+    std::memset(slice.data(), 0, slice.size());
+  }
+  slices_.mark_dirty(slices_.insert(slice_at, std::move(slice)));
+  unlinked_tables_.insert(new_table.value);
+  dirty_l1_sectors_.insert(index * 8 / kSectorBytes);
+  l1_[index] = entry.raw();
+  note_dirty_count();
+  return old_table;
+}
+
+void ClusterMap::replace_entries(GuestOffset first_cluster, std::span<const RawL2Entry> entries,
+                                 std::size_t& replaced) {
+  const Geometry& g = rules_.geometry;
+  replaced = 0;
+  while (replaced < entries.size()) {
+    std::uint64_t slice_at = 0;
+    std::uint64_t generation = 0;
+    {
+      const ExclusiveLock lock(mutex_);
+      const GuestOffset at = first_cluster + replaced * g.cluster_size();
+      const L1Entry table = l1_entry(at);
+      assert(table.has_table() && table.copied());
+      slice_at = slice_offset(table, at);
+      if (MetadataCache::Slice* slice = slices_.find(slice_at)) {
+        for (std::uint64_t i = index_in_slice(at);
+             i < entries_per_slice() && replaced < entries.size(); ++i) {
+          entries[replaced++].store(slice->data(), i, g);
+        }
+        slices_.mark_dirty(*slice);
+        note_dirty_count();
+        continue;
+      }
+      generation = generation_;
+    }
+    load_slice(slice_at, generation);
+  }
+}
+
+// --- Write-back --------------------------------------------------------------------------------
+
+ClusterMap::Dirty ClusterMap::begin_write() {
+  const ExclusiveLock lock(mutex_);
+  Dirty dirty;
+  dirty.slices = slices_.begin_write();
+  dirty.l1_sectors = std::exchange(dirty_l1_sectors_, {});
+  dirty.unlinked_tables = std::exchange(unlinked_tables_, {});
+  for (const MetadataCache::Slice* slice : dirty.slices) {
+    const std::uint64_t table = rules_.geometry.cluster_start(slice->host_offset());
+    MetadataWrites& batch = dirty.unlinked_tables.contains(table) ? dirty.unlinked : dirty.linked;
+    batch.add({slice->host_offset()}, {slice->data(), slices_.slice_bytes()});
+  }
+  constexpr std::uint64_t kEntriesPerSector = kSectorBytes / 8;
+  for (const std::uint64_t sector : dirty.l1_sectors) {
+    const std::uint64_t first = sector * kEntriesPerSector;
+    const std::uint64_t end = std::min<std::uint64_t>(first + kEntriesPerSector, l1_.size());
+    const std::vector<be64> bytes(l1_.begin() + static_cast<std::ptrdiff_t>(first),
+                                  l1_.begin() + static_cast<std::ptrdiff_t>(end));
+    dirty.linked.add(l1_offset_ + first * 8, std::as_bytes(std::span(bytes)));
+  }
+  note_dirty_count();
+  return dirty;
+}
+
+void ClusterMap::end_write(Dirty& dirty, bool succeeded, bool tables_durable) {
+  const ExclusiveLock lock(mutex_);
+  slices_.end_write(dirty.slices, succeeded);
+  ++generation_;
+  if (!succeeded) {
+    dirty_l1_sectors_.merge(dirty.l1_sectors);
+    // From the barrier on, the disk's L1 table may point at them.
+    if (!tables_durable) unlinked_tables_.merge(dirty.unlinked_tables);
+  }
+  note_dirty_count();
+}
+
+}  // namespace qcowkit::qcow2

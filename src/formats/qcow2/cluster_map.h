@@ -1,0 +1,134 @@
+// Where guest clusters are: the active L1 table and its L2 tables (qcow2 spec, Cluster mapping).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <unordered_set>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/offsets.h"
+#include "formats/layer.h"
+#include "formats/qcow2/header.h"
+#include "formats/qcow2/l1_entry.h"
+#include "formats/qcow2/l2_entry.h"
+#include "formats/qcow2/metadata_cache.h"
+#include "formats/qcow2/metadata_write.h"
+#include "formats/qcow2/protected_ranges.h"
+#include "qcowkit/storage.h"
+
+namespace qcowkit::qcow2 {
+
+/// Thread-safe. Look-ups that the cache can answer run in parallel and make no system call.
+class ClusterMap {
+ public:
+  /// `data_storage` is where standard clusters lie (the image itself or its external data file).
+  ClusterMap(Storage& storage, Storage* data_storage, const L2Rules& rules,
+             std::uint64_t cache_bytes);
+
+  /// Reads the L1 table that the header names. Throws `Error` (corrupt).
+  void load(const Header& header);
+
+  const L2Rules& rules() const noexcept { return rules_; }
+
+  /// How the range's first byte is stored, and how long that holds. Throws `Error` (corrupt), I/O
+  /// errors.
+  LayerExtent find(GuestOffset guest_offset, std::uint64_t length_bytes);
+
+  /// The longest run from `guest_offset` on that may be overwritten where it is; nothing if the
+  /// first byte may not. Throws `Error` (corrupt) if it lies where the header, the L1 table or the
+  /// refcount table do.
+  struct InPlaceRun {
+    HostOffset host_offset{};
+    std::uint64_t length_bytes = 0;
+  };
+  InPlaceRun find_in_place(GuestOffset guest_offset, std::uint64_t length_bytes);
+
+  /// Copies of the entries of `into.size()` clusters, all in one L2 table. Zeroes if there is no
+  /// table. Returns whether the table exists and may be changed in place.
+  bool read_entries(GuestOffset first_cluster, std::span<RawL2Entry> into);
+
+  /// True if the guest range's L2 table exists and may be changed in place.
+  bool has_own_table(GuestOffset guest_offset);
+  /// Puts a table in place for the L1 entry of `guest_offset`: an empty one or, where the present
+  /// one is shared, a copy. `new_table` is a reserved cluster. Returns the table that is no longer
+  /// used, if there was one. Calls for the same L1 entry are made one after the other.
+  std::optional<HostOffset> install_table(GuestOffset guest_offset, HostOffset new_table);
+
+  /// Replaces the entries from `first_cluster` on, all in one L2 table that is our own. Strong
+  /// guarantee per cache slice: on an error a prefix has been replaced; its length in clusters is
+  /// stored in `replaced`.
+  void replace_entries(GuestOffset first_cluster, std::span<const RawL2Entry> entries,
+                       std::size_t& replaced);
+
+  /// The refcount table has moved: guest data must not be written there.
+  void protect_refcount_table(HostOffset host_offset, std::uint64_t bytes);
+
+  /// True when enough is dirty for a write-back to be due.
+  bool wants_write_back() const noexcept {
+    return wants_write_back_.load(std::memory_order_relaxed);
+  }
+
+  // For the write-back.
+
+  /// Copies of all that is newer than the disk.
+  struct Dirty {
+    MetadataWrites
+        unlinked;  ///< slices of tables that nothing on the disk points at: no order needed
+    MetadataWrites linked;  ///< slices of tables in use, and L1 sectors
+    std::vector<MetadataCache::Slice*> slices;
+    std::unordered_set<std::uint64_t> l1_sectors;
+    std::unordered_set<std::uint64_t> unlinked_tables;
+  };
+  Dirty begin_write();
+  /// `tables_durable`: the unlinked tables' slices had become durable before anything failed.
+  void end_write(Dirty& dirty, bool succeeded, bool tables_durable);
+
+ private:
+  static constexpr std::uint64_t kSliceBytes = 4096;
+
+  std::uint64_t slice_offset(L1Entry entry, GuestOffset guest_offset) const noexcept;
+  std::uint64_t entries_per_slice() const noexcept {
+    return slices_.slice_bytes() >> rules_.geometry.l2_entry_bits();
+  }
+  std::uint64_t index_in_slice(GuestOffset guest_offset) const noexcept {
+    return rules_.geometry.l2_index(guest_offset) & (entries_per_slice() - 1);
+  }
+  L1Entry l1_entry(GuestOffset guest_offset) const REQUIRES_SHARED(mutex_);
+  /// Reads a slice into the cache. Takes the lock itself, but does not hold it while reading.
+  void load_slice(std::uint64_t slice_host_offset, std::uint64_t generation) EXCLUDES(mutex_);
+  /// One attempt under the lock; names the slice that is needed and not in the cache, if any.
+  enum class Purpose { read, overwrite };
+  std::optional<std::uint64_t> try_find(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                        Purpose purpose, LayerExtent& extent)
+      REQUIRES_SHARED(mutex_);
+  LayerExtent find_for(Purpose purpose, GuestOffset guest_offset, std::uint64_t length_bytes);
+  L2Mapping decode(RawL2Entry raw, GuestOffset guest_offset) const;
+  std::uint64_t extend_run(GuestOffset guest_offset, std::uint64_t length_bytes, Purpose purpose,
+                           const LayerExtent& extent, RawL2Entry first) REQUIRES_SHARED(mutex_);
+  std::uint64_t unallocated_run(GuestOffset guest_offset, std::uint64_t length_bytes) const
+      REQUIRES_SHARED(mutex_);
+  void note_dirty_count() REQUIRES(mutex_);
+
+  // Constant after construction.
+  Storage& storage_;
+  Storage* const data_storage_;
+  const L2Rules rules_;
+
+  std::atomic<bool> wants_write_back_{false};
+
+  SharedMutex mutex_;
+  std::vector<std::uint64_t> l1_ GUARDED_BY(mutex_);
+  HostOffset l1_offset_ GUARDED_BY(mutex_){};
+  ProtectedRanges protected_ GUARDED_BY(mutex_);
+  MetadataCache slices_ GUARDED_BY(mutex_);
+  /// Changes whenever table bytes on the disk may have: a slice read without the lock is only
+  /// good if it did not.
+  std::uint64_t generation_ GUARDED_BY(mutex_) = 0;
+  std::unordered_set<std::uint64_t> dirty_l1_sectors_ GUARDED_BY(mutex_);
+  std::unordered_set<std::uint64_t> unlinked_tables_ GUARDED_BY(mutex_);  // host offsets
+};
+
+}  // namespace qcowkit::qcow2

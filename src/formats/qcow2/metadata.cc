@@ -1,0 +1,271 @@
+#include "formats/qcow2/metadata.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "formats/qcow2/limits.h"
+
+namespace qcowkit::qcow2 {
+
+namespace {
+
+// The reference's default: 32 MiB hold the L2 tables of 256 GiB at 64 KiB clusters.
+constexpr std::uint64_t kL2CacheBytesDefault = 32u << 20;
+constexpr std::uint64_t kRefcountCacheBytesDefault = 1u << 20;
+
+std::uint64_t l2_cache_bytes(const Header& header, const MetadataOptions& options) {
+  const Geometry g = header.geometry();
+  const std::uint64_t wanted =
+      options.l2_cache_bytes != 0 ? options.l2_cache_bytes : kL2CacheBytesDefault;
+  const std::uint64_t whole_disk = g.clusters_for(header.size) << g.l2_entry_bits();
+  return std::min(wanted, align_up(whole_disk, g.cluster_size()));
+}
+
+}  // namespace
+
+Metadata::Metadata(Storage& storage, Storage* data_file, const Header& header,
+                   const MetadataOptions& options)
+    : storage_(storage),
+      data_file_(data_file),
+      lazy_refcounts_(header.version >= 3 && header.lazy_refcounts()),
+      discard_pass_through_(options.discard_pass_through),
+      map_(storage, data_file != nullptr ? data_file : &storage,
+           L2Rules{header.geometry(), header.version >= 3 && !header.geometry().extended_l2(),
+                   header.has(incompatible::kDataFile)},
+           l2_cache_bytes(header, options)),
+      refcounts_(storage, header.geometry(),
+                 options.refcount_cache_bytes != 0 ? options.refcount_cache_bytes
+                                                   : kRefcountCacheBytesDefault) {
+  reload(header);
+}
+
+void Metadata::reload(const Header& header) {
+  {
+    const MutexLock lock(header_mutex_);
+    header_ = header;
+  }
+  map_.load(header);
+  refcounts_.load(header);
+  header_prepared_ = false;
+}
+
+Header Metadata::header() const {
+  const MutexLock lock(header_mutex_);
+  return header_;
+}
+
+// --- Header ------------------------------------------------------------------------------------
+
+/// Changes fields of the header in memory and, in one write of one sector, on the disk.
+void Metadata::update_header(const std::function<void(Header&)>& change) {
+  Header changed = header_;
+  change(changed);
+  std::array<std::byte, kSectorBytes> sector;
+  storage_.read(0, sector);
+  RawHeader raw;
+  std::memcpy(&raw, sector.data(), sizeof raw);
+  raw.refcount_table_offset = changed.refcount_table_offset.value;
+  raw.refcount_table_clusters = changed.refcount_table_clusters;
+  if (changed.version >= 3) {
+    raw.incompatible_features = changed.incompatible_features;
+    raw.autoclear_features = changed.autoclear_features;
+  }
+  std::memcpy(sector.data(), &raw, changed.version >= 3 ? kHeaderBytesV3Min : kHeaderBytesV2);
+  storage_.write(0, sector);
+  header_ = changed;
+}
+
+void Metadata::before_change() {
+  if (!header_prepared_.load(std::memory_order_acquire)) prepare_header();
+  if (map_.wants_write_back()) write_back(Durability::ordered);
+}
+
+void Metadata::prepare_header() {
+  const MutexLock lock(header_mutex_);
+  if (header_prepared_.load(std::memory_order_relaxed)) return;
+  // Bitmaps are not kept up to date, so what the image says of their consistency ends here.
+  const std::uint64_t keep = autoclear::kDataFileRaw;
+  const bool clear_autoclear = (header_.autoclear_features & ~keep) != 0;
+  const bool set_dirty = is_lazy() && !header_.has(incompatible::kDirty);
+  if (clear_autoclear || set_dirty) {
+    update_header([&](Header& header) {
+      header.autoclear_features &= keep;
+      if (set_dirty) header.incompatible_features |= incompatible::kDirty;
+    });
+    barrier();
+  }
+  header_prepared_.store(true, std::memory_order_release);
+}
+
+// --- Allocation --------------------------------------------------------------------------------
+
+HostRun Metadata::allocate(std::uint64_t clusters_max) {
+  for (;;) {
+    if (const std::optional<HostRun> run = refcounts_.allocate(clusters_max)) return *run;
+    grow_refcount_table();
+  }
+}
+
+HostOffset Metadata::allocate_bytes(std::uint64_t bytes) {
+  for (;;) {
+    if (const std::optional<HostOffset> at = refcounts_.allocate_bytes(bytes)) {
+      if (at->value + bytes <= L2Mapping::compressed_offset_end(geometry())) return *at;
+      refcounts_.release(*at, bytes);
+      throw os_error(EFBIG, "allocating room for a compressed cluster");
+    }
+    grow_refcount_table();
+  }
+}
+
+void Metadata::grow_refcount_table() {
+  const MutexLock lock(write_back_mutex_);
+  refcounts_.grow_table([this](HostOffset host_offset, std::uint32_t clusters) {
+    const MutexLock header_lock(header_mutex_);
+    update_header([&](Header& header) {
+      header.refcount_table_offset = host_offset;
+      header.refcount_table_clusters = clusters;
+    });
+    map_.protect_refcount_table(host_offset, clusters * geometry().cluster_size());
+    barrier();
+  });
+}
+
+void Metadata::release(HostOffset host_offset, std::uint64_t bytes) noexcept {
+  refcounts_.release(host_offset, bytes);
+}
+
+void Metadata::defer_free(HostOffset host_offset, std::uint64_t bytes) {
+  refcounts_.defer_free(host_offset, bytes);
+}
+
+bool Metadata::can_reclaim() const { return refcounts_.has_deferred_frees(); }
+
+void Metadata::own_table(GuestOffset guest_offset) {
+  if (map_.has_own_table(guest_offset)) return;
+  const MutexLock lock(table_mutex_);
+  if (map_.has_own_table(guest_offset)) return;
+  const HostRun run = allocate(1);
+  try {
+    const std::optional<HostOffset> old_table = map_.install_table(guest_offset, run.host_offset);
+    if (old_table) defer_free(*old_table, geometry().cluster_size());
+  } catch (...) {
+    release(run.host_offset, geometry().cluster_size());
+    throw;
+  }
+}
+
+// --- Write-back --------------------------------------------------------------------------------
+
+void Metadata::barrier() {
+  {
+    const MutexLock lock(failure_mutex_);
+    if (failure_) throw *failure_;
+  }
+  try {
+    if (data_file_ != nullptr) data_file_->flush();
+    storage_.flush();
+  } catch (const Error& error) {
+    const MutexLock lock(failure_mutex_);
+    failure_ = error;
+    throw;
+  }
+}
+
+void Metadata::flush() { write_back(Durability::durable); }
+
+void Metadata::write_back(Durability durability) {
+  const MutexLock lock(write_back_mutex_);
+  write_back_locked(durability);
+}
+
+void Metadata::write_back_locked(Durability durability) {
+  // The order of these three matters (rule 6): frees taken first were unlinked in the map copied
+  // second, and all that map refers to is counted in the blocks copied third.
+  std::vector<Refcounts::DeferredFree> frees = refcounts_.take_deferred_frees();
+  std::optional<ClusterMap::Dirty> map;
+  std::optional<Refcounts::Dirty> refcounts;
+  bool tables_durable = false;
+  try {
+    map = map_.begin_write();
+    if (!is_lazy()) refcounts = refcounts_.begin_write();
+    write_in_order(*map, refcounts ? &*refcounts : nullptr, durability, tables_durable);
+  } catch (...) {
+    if (map) map_.end_write(*map, false, tables_durable);
+    if (refcounts) refcounts_.end_write(*refcounts, false);
+    refcounts_.return_deferred_frees(std::move(frees));
+    throw;
+  }
+  map_.end_write(*map, true, true);
+  if (refcounts) refcounts_.end_write(*refcounts, true);
+  if (durability == Durability::durable) {
+    reclaim(std::move(frees));
+  } else {
+    refcounts_.return_deferred_frees(std::move(frees));
+  }
+}
+
+void Metadata::write_in_order(ClusterMap::Dirty& map, Refcounts::Dirty* refcounts,
+                              Durability durability, bool& tables_durable) {
+  // Rule 3: a refcount block is durable before the refcount table points at it.
+  if (refcounts != nullptr) {
+    refcounts->blocks.write_to(storage_);
+    if (!refcounts->table.empty()) {
+      barrier();
+      refcounts->table.write_to(storage_);
+    }
+  }
+  // Rule 4: nothing points at these tables yet, so they need no order of their own.
+  map.unlinked.write_to(storage_);
+  if (!map.linked.empty()) {
+    // Rules 1 and 2: data, refcounts and new tables are durable before anything points at them.
+    barrier();
+    tables_durable = true;
+    map.linked.write_to(storage_);
+  }
+  if (durability == Durability::durable) barrier();
+}
+
+void Metadata::reclaim(std::vector<Refcounts::DeferredFree> frees) {
+  if (frees.empty() && !refcounts_.has_waiting_frees()) return;
+  refcounts_.reclaim(std::move(frees), epochs_, [this](const HostRun& run) {
+    const std::uint64_t bytes = run.clusters * geometry().cluster_size();
+    if (on_free_) on_free_(run.host_offset, bytes);
+    if (!discard_pass_through_) return;
+    try {
+      storage_.discard(run.host_offset.value, bytes);
+    } catch (const Error&) {
+      // A hint: the clusters are free all the same, and their space is used again.
+    }
+  });
+}
+
+void Metadata::close() {
+  const MutexLock lock(write_back_mutex_);
+  // The first round frees what was unlinked, the second writes the lowered refcounts.
+  write_back_locked(Durability::durable);
+  Refcounts::Dirty rest = refcounts_.begin_write();
+  bool succeeded = false;
+  try {
+    rest.blocks.write_to(storage_);
+    if (!rest.table.empty()) {
+      barrier();
+      rest.table.write_to(storage_);
+    }
+    succeeded = true;
+  } catch (...) {
+    refcounts_.end_write(rest, false);
+    throw;
+  }
+  const bool wrote = !rest.slices.empty() || !rest.new_blocks.empty();
+  refcounts_.end_write(rest, succeeded);
+  if (wrote) barrier();
+  const MutexLock header_lock(header_mutex_);
+  if (is_lazy() && header_prepared_ && header_.has(incompatible::kDirty)) {
+    update_header([](Header& header) { header.incompatible_features &= ~incompatible::kDirty; });
+    barrier();
+    header_prepared_ = false;
+  }
+}
+
+}  // namespace qcowkit::qcow2

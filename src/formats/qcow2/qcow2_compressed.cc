@@ -1,0 +1,72 @@
+// Storing compressed clusters.
+#include <fmt/core.h>
+
+#include "codec/compression.h"
+#include "formats/qcow2/qcow2_layer.h"
+
+namespace qcowkit::qcow2 {
+
+CompressedCluster Qcow2Layer::compress(std::span<const std::byte> cluster, int level) const {
+  // A compressor's working memory is large: each thread keeps one, for the last type and level
+  // asked for.
+  struct Kept {
+    CompressionType type;
+    int level;
+    std::unique_ptr<codec::Compressor> compressor;
+  };
+  thread_local Kept kept;
+  if (!kept.compressor || kept.type != compression_type_ || kept.level != level) {
+    kept = {compression_type_, level, codec::make_compressor(compression_type_, level)};
+  }
+
+  thread_local std::vector<std::byte> into;
+  into.resize(geometry_.cluster_size() - 1);
+  thread_local std::vector<std::byte> padded;
+  if (cluster.size() < geometry_.cluster_size()) {
+    padded.assign(cluster.begin(), cluster.end());
+    padded.resize(geometry_.cluster_size());
+    cluster = padded;
+  }
+  const std::size_t size = kept.compressor->compress(cluster, into);
+  return {{into.begin(), into.begin() + static_cast<std::ptrdiff_t>(size)}};
+}
+
+void Qcow2Layer::write_compressed(GuestOffset guest_offset, const CompressedCluster& compressed,
+                                  std::span<const std::byte> plain) {
+  const std::uint64_t expected = std::min(
+      geometry_.cluster_size(), virtual_size_ - std::min(guest_offset.value, virtual_size_));
+  if (geometry_.in_cluster(guest_offset.value) != 0 || plain.size() != expected) {
+    throw Error(Errc::invalid_argument,
+                fmt::format("a compressed write of {} bytes at {:#x} is not one whole cluster",
+                            plain.size(), guest_offset.value));
+  }
+  if (uses_data_file()) {
+    throw Error(Errc::unsupported, "an image with an external data file cannot be compressed");
+  }
+  if (compressed.bytes.empty() || compressed.bytes.size() >= geometry_.cluster_size()) {
+    write(guest_offset, plain);
+    return;
+  }
+  before_change();
+
+  const GuestRangeLock::Holder range(ranges_, guest_offset,
+                                     guest_offset + geometry_.cluster_size());
+  RawL2Entry old_entry;
+  metadata_.map().read_entries(guest_offset, std::span(&old_entry, 1));
+  metadata_.own_table(guest_offset);
+  const std::uint64_t bytes = compressed.bytes.size();
+  const HostOffset host_offset = metadata_.allocate_bytes(bytes);
+  std::size_t replaced = 0;
+  try {
+    storage_->write(host_offset.value, compressed.bytes);
+    const RawL2Entry entry = L2Mapping::encode_compressed(host_offset, bytes, geometry_);
+    metadata_.map().replace_entries(guest_offset, std::span(&entry, 1), replaced);
+  } catch (...) {
+    metadata_.release(host_offset, bytes);
+    throw;
+  }
+  wrote_compressed_.store(true, std::memory_order_relaxed);
+  free_old(old_entry, guest_offset);
+}
+
+}  // namespace qcowkit::qcow2

@@ -1,0 +1,192 @@
+// Opening, reading, describing, checking and closing an image.
+#include "formats/qcow2/qcow2_layer.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "codec/compression.h"
+#include "formats/qcow2/check.h"
+#include "formats/qcow2/describe.h"
+#include "formats/qcow2/limits.h"
+
+namespace qcowkit::qcow2 {
+
+namespace {
+
+void require_inside(const Storage& storage, const char* structure, HostOffset offset,
+                    std::uint64_t bytes) {
+  const std::uint64_t size = storage.size();
+  if (bytes <= size && offset.value <= size - bytes) return;
+  throw Error(Errc::corrupt, fmt::format("{}: {} bytes at offset {:#x} lie beyond the end of the "
+                                         "file, which has {} bytes",
+                                         structure, bytes, offset.value, size));
+}
+
+/// What an image must fulfil before it is used, beyond what its header says of itself. Repairs what
+/// has to be repaired before writing; returns the header as it then is.
+Header prepare(Storage& storage, Header header, const LayerOptions& options) {
+  if (options.for_check) return header;
+  require_inside(storage, "L1 table", header.l1_table_offset, std::uint64_t{header.l1_size} * 8);
+  if (options.read_only) return header;
+  if (header.has(incompatible::kCorrupt)) {
+    throw Error(Errc::corrupt,
+                "the image is marked corrupt and cannot be opened for writing; check and repair it "
+                "first");
+  }
+  if (header.crypt_method == 0) {
+    require_inside(storage, "refcount table", header.refcount_table_offset,
+                   header.refcount_table_clusters * header.geometry().cluster_size());
+  }
+  if (!header.has(incompatible::kDirty)) return header;
+  const CheckReport report = check_image(storage, header, {Repair::all, {}, {}});
+  if (report.corruptions != 0 || report.check_errors != 0) {
+    throw Error(Errc::corrupt, fmt::format("the image was not closed cleanly and could not be "
+                                           "repaired: {} errors are left",
+                                           report.corruptions + report.check_errors));
+  }
+  return Qcow2Layer::read_header(storage);
+}
+
+}  // namespace
+
+Header Qcow2Layer::read_header(Storage& storage) {
+  const std::uint64_t file_size = storage.size();
+  std::vector<std::byte> bytes(std::min<std::uint64_t>(file_size, sizeof(RawHeader)));
+  storage.read(0, bytes);
+  bytes.resize(std::min(file_size, Header::bytes_wanted(bytes)));
+  storage.read(0, bytes);
+  return Header::decode(bytes);
+}
+
+Qcow2Layer::Qcow2Layer(std::unique_ptr<Storage> storage, std::unique_ptr<Storage> data_file,
+                       Header header, const LayerOptions& options)
+    : storage_(std::move(storage)),
+      data_file_(std::move(data_file)),
+      geometry_(header.geometry()),
+      virtual_size_(header.size),
+      read_only_(options.read_only),
+      compression_type_(header.compression_type),
+      is_encrypted_(header.crypt_method != 0),
+      has_backing_name_(!header.backing_file.empty()),
+      data_file_raw_(header.data_file_raw()),
+      metadata_(*storage_, data_file_.get(), prepare(*storage_, std::move(header), options),
+                options.metadata),
+      decompressed_(geometry_.cluster_size()) {
+  metadata_.on_free([this](HostOffset host_offset, std::uint64_t bytes) {
+    decompressed_.forget(host_offset, bytes);
+  });
+}
+
+Qcow2Layer::~Qcow2Layer() = default;
+
+void Qcow2Layer::require_readable() const {
+  if (is_encrypted_) {
+    throw Error(Errc::unsupported, "header: the image is encrypted, which is not supported");
+  }
+  if (uses_data_file() && !data_file_) {
+    throw Error(Errc::invalid_argument, "the image's external data file has not been opened");
+  }
+}
+
+void Qcow2Layer::before_change() {
+  if (read_only_) throw Error(Errc::read_only, "the image is open read-only");
+  require_readable();
+  metadata_.before_change();
+}
+
+std::uint32_t Qcow2Layer::subclusters_in(GuestOffset cluster, GuestOffset begin,
+                                         GuestOffset end) const noexcept {
+  const GuestOffset cluster_end = cluster + geometry_.cluster_size();
+  const std::uint64_t from = std::max(begin, cluster) - cluster;
+  const std::uint64_t to = std::min(end, cluster_end) - cluster;
+  const auto first = static_cast<std::uint32_t>(from >> geometry_.subcluster_bits());
+  const auto last = static_cast<std::uint32_t>((to - 1) >> geometry_.subcluster_bits());
+  const std::uint32_t up_to_last = last == 31 ? 0xffffffffu : (1u << (last + 1)) - 1;
+  return up_to_last & ~((1u << first) - 1);
+}
+
+L2Mapping Qcow2Layer::decode(RawL2Entry raw, GuestOffset guest_offset) const {
+  const L2Mapping mapping = L2Mapping::decode(raw, metadata_.map().rules());
+  if (mapping.kind == L2Mapping::Kind::invalid) {
+    throw Error(Errc::corrupt,
+                fmt::format("L2 table: the entry for guest offset {:#x} is {:#x}: {}",
+                            guest_offset.value, raw.descriptor, mapping.what_is_wrong));
+  }
+  return mapping;
+}
+
+// --- Reading -----------------------------------------------------------------------------------
+
+LayerExtent Qcow2Layer::map(GuestOffset guest_offset, std::uint64_t length_bytes) {
+  require_readable();
+  return metadata_.map().find(guest_offset, length_bytes);
+}
+
+std::shared_ptr<const Buffer> Qcow2Layer::decompress(const LayerExtent& extent) const {
+  thread_local std::vector<std::byte> stream;
+  stream.resize(extent.compressed_bytes);
+  storage_->read(extent.host_offset.value, stream);
+  auto cluster = std::make_shared<Buffer>(geometry_.cluster_size());
+  if (!codec::decompress(compression_type_, stream, cluster->span())) {
+    throw Error(
+        Errc::corrupt,
+        fmt::format("compressed cluster at host offset {:#x}: {} bytes do not "
+                    "decompress to a cluster of {} bytes",
+                    extent.host_offset.value, extent.compressed_bytes, geometry_.cluster_size()));
+  }
+  return cluster;
+}
+
+void Qcow2Layer::read_compressed(GuestOffset guest_offset, const LayerExtent& extent,
+                                 std::span<std::byte> into) {
+  const std::uint64_t in_cluster = geometry_.in_cluster(guest_offset.value);
+  std::shared_ptr<const Buffer> cluster = decompressed_.find(extent.host_offset);
+  if (cluster == nullptr) {
+    cluster = decompress(extent);
+    // Whoever reads whole clusters will hardly come back for the same one.
+    if (into.size() < geometry_.cluster_size()) decompressed_.insert(extent.host_offset, cluster);
+  }
+  std::memcpy(into.data(), cluster->data() + in_cluster, into.size());
+}
+
+// --- The whole image ---------------------------------------------------------------------------
+
+void Qcow2Layer::flush() {
+  if (read_only_) return;
+  metadata_.flush();
+}
+
+void Qcow2Layer::describe(ImageInfo& info) const {
+  qcow2::describe(metadata_.header(), *storage_, info);
+}
+
+CheckReport Qcow2Layer::check(const CheckOptions& options) {
+  if (options.repair != Repair::none && read_only_) {
+    throw Error(Errc::read_only, "the image is open read-only and cannot be repaired");
+  }
+  if (!read_only_) metadata_.flush();
+  const CheckReport report = check_image(*storage_, read_header(*storage_), options);
+  if (options.repair != Repair::none) metadata_.reload(read_header(*storage_));
+  return report;
+}
+
+void Qcow2Layer::close() {
+  if (closed_) return;
+  closed_ = true;
+  if (!read_only_) {
+    metadata_.close();
+    // Compressed data may end anywhere; whole sectors are kinder to direct I/O.
+    const std::uint64_t size = storage_->size();
+    if (wrote_compressed_ && storage_->can_grow() && size % kSectorBytes != 0) {
+      storage_->resize(align_up(size, kSectorBytes), Preallocation::off);
+      storage_->flush();
+    }
+  }
+  if (data_file_) data_file_->close();
+  storage_->close();
+}
+
+}  // namespace qcowkit::qcow2

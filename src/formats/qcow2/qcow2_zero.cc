@@ -1,0 +1,178 @@
+// Making ranges read as zeroes, and giving clusters back.
+#include <algorithm>
+#include <array>
+
+#include "formats/qcow2/qcow2_layer.h"
+
+namespace qcowkit::qcow2 {
+
+namespace {
+
+alignas(4096) constexpr std::array<std::byte, 65536> kZeroes{};
+
+}  // namespace
+
+void Qcow2Layer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
+                              bool may_unmap) {
+  before_change();
+  const GuestOffset end = guest_offset + length_bytes;
+  const std::uint64_t unit = geometry_.subcluster_size();
+  const GuestOffset body_begin{align_up(guest_offset.value, unit)};
+  // What lies behind the disk's end may be zeroed with it.
+  const GuestOffset body_end{end.value == virtual_size_ ? align_up(end.value, unit)
+                                                        : align_down(end.value, unit)};
+  const auto zero_edge = [this](GuestOffset begin, GuestOffset edge_end) {
+    if (begin < edge_end && !is_known_zero(begin, edge_end - begin)) {
+      write_zero_bytes(begin, edge_end - begin);
+    }
+  };
+  if (body_begin >= body_end) {
+    zero_edge(guest_offset, end);
+    return;
+  }
+  zero_edge(guest_offset, body_begin);
+  zero_subclusters(body_begin, body_end, may_unmap);
+  zero_edge(body_end, end);
+}
+
+void Qcow2Layer::discard(GuestOffset guest_offset, std::uint64_t length_bytes) {
+  before_change();
+  if (data_file_raw_) {
+    // The data file has to read as the guest does.
+    write_zeroes(guest_offset, length_bytes, true);
+    return;
+  }
+  const GuestOffset request_end = guest_offset + length_bytes;
+  const GuestOffset begin = cluster_end(guest_offset);
+  const GuestOffset end =
+      request_end.value == virtual_size_ ? cluster_end(request_end) : cluster_start(request_end);
+  const L2Rules& rules = metadata_.map().rules();
+  const bool can_say_zero = rules.zero_flag || geometry_.extended_l2();
+  // Without a zero flag the backing file's old content would come back: then nothing is discarded.
+  if (begin >= end || (has_backing_name_ && !can_say_zero)) return;
+  change_entries(begin, end,
+                 [&](const L2Mapping& old, GuestOffset, std::uint32_t) -> std::optional<L2Mapping> {
+                   const bool has_something = old.kind == L2Mapping::Kind::compressed ||
+                                              old.has_host_cluster || old.zero != 0;
+                   const std::uint32_t zero = has_backing_name_ ? geometry_.all_subclusters() : 0;
+                   if (!has_something && old.zero == zero) return std::nullopt;
+                   if (has_something && !old.has_host_cluster && old.zero == zero &&
+                       old.kind == L2Mapping::Kind::standard) {
+                     return std::nullopt;
+                   }
+                   L2Mapping mapping;
+                   mapping.zero = zero;
+                   return mapping;
+                 });
+}
+
+/// Rewrites entries of the clusters in a range (whose ends are multiples of the subcluster size)
+/// and frees the host clusters that are not referenced any more.
+void Qcow2Layer::change_entries(GuestOffset begin, GuestOffset end, const EntryChange& change) {
+  while (begin < end) {
+    const GuestOffset part_end = begin + std::min(end - begin, left_in_table(begin));
+    const GuestRangeLock::Holder range(ranges_, cluster_start(begin), cluster_end(part_end));
+    const GuestOffset first_cluster = cluster_start(begin);
+    std::vector<RawL2Entry> old_entries((cluster_end(part_end) - first_cluster) /
+                                        geometry_.cluster_size());
+    metadata_.map().read_entries(first_cluster, old_entries);
+    std::vector<RawL2Entry> entries = old_entries;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      const GuestOffset cluster = first_cluster + i * geometry_.cluster_size();
+      const std::uint32_t touched = subclusters_in(cluster, begin, part_end);
+      if (const auto changed = change(decode(old_entries[i], cluster), cluster, touched)) {
+        entries[i] = changed->encode(metadata_.map().rules());
+      }
+    }
+    if (entries != old_entries) {
+      metadata_.own_table(first_cluster);
+      std::size_t replaced = 0;
+      metadata_.map().replace_entries(first_cluster, entries, replaced);
+      for (std::size_t i = 0; i < entries.size(); ++i) {
+        const GuestOffset cluster = first_cluster + i * geometry_.cluster_size();
+        const L2Mapping now = decode(entries[i], cluster);
+        const L2Mapping old = decode(old_entries[i], cluster);
+        const bool had_host = old.kind == L2Mapping::Kind::compressed || old.has_host_cluster;
+        if (!had_host || now.has_host_cluster) continue;
+        free_old(old_entries[i], cluster);
+        if (data_file_) data_file_->discard(cluster.value, geometry_.cluster_size());
+      }
+    }
+    begin = part_end;
+  }
+}
+
+void Qcow2Layer::zero_subclusters(GuestOffset begin, GuestOffset end, bool may_unmap) {
+  if (data_file_raw_) {
+    const std::uint64_t data_end = std::min(end.value, virtual_size_);
+    data_file_->write_zeroes(begin.value, data_end - begin.value, {.may_unmap = may_unmap});
+  }
+  // What entries cannot say has to be written; after the entries, since that takes the same locks.
+  std::vector<std::pair<GuestOffset, GuestOffset>> to_write;
+  const bool can_say_zero = metadata_.map().rules().zero_flag || geometry_.extended_l2();
+  change_entries(begin, end,
+                 [&](const L2Mapping& old, GuestOffset cluster,
+                     std::uint32_t touched) -> std::optional<L2Mapping> {
+                   const bool whole = touched == geometry_.all_subclusters();
+                   const bool is_compressed = old.kind == L2Mapping::Kind::compressed;
+                   const bool can_drop = may_unmap && !has_backing_name_ && whole;
+                   if ((!can_say_zero && !can_drop &&
+                        (old.has_host_cluster || is_compressed || has_backing_name_)) ||
+                       (is_compressed && !whole)) {
+                     const GuestOffset from = std::max(begin, cluster);
+                     const GuestOffset to = std::min(end, cluster + geometry_.cluster_size());
+                     to_write.emplace_back(from, GuestOffset{std::min(to.value, virtual_size_)});
+                     return std::nullopt;
+                   }
+                   return zeroed(old, touched, may_unmap);
+                 });
+  for (const auto& [from, to] : to_write) write_zero_bytes(from, to - from);
+}
+
+/// The mapping after `subclusters` have been zeroed; nothing if it stays.
+std::optional<L2Mapping> Qcow2Layer::zeroed(const L2Mapping& old, std::uint32_t subclusters,
+                                            bool may_unmap) const {
+  const L2Rules& rules = metadata_.map().rules();
+  const bool can_say_zero = rules.zero_flag || geometry_.extended_l2();
+  L2Mapping mapping = old;
+  if (old.kind == L2Mapping::Kind::compressed) mapping = L2Mapping{};
+  const bool has_data =
+      old.kind == L2Mapping::Kind::compressed || (old.allocated & subclusters) != 0;
+  // Unallocated without a backing file is zero already.
+  if (!has_data && !has_backing_name_ && (!mapping.has_host_cluster || !may_unmap))
+    return std::nullopt;
+
+  mapping.allocated &= ~subclusters;
+  if (can_say_zero) mapping.zero |= subclusters;
+  const bool keeps_host = mapping.allocated != 0 ||
+                          (!may_unmap && mapping.has_host_cluster && mapping.copied) ||
+                          (data_file_raw_ && mapping.has_host_cluster);
+  if (!keeps_host) {
+    mapping.has_host_cluster = false;
+    mapping.copied = false;
+    mapping.host_offset = {};
+  }
+  return mapping;
+}
+
+/// Writes zeroes as data.
+void Qcow2Layer::write_zero_bytes(GuestOffset guest_offset, std::uint64_t length_bytes) {
+  while (length_bytes > 0) {
+    {
+      const EpochPin pin(metadata_.epochs());
+      const ClusterMap::InPlaceRun run = metadata_.map().find_in_place(guest_offset, length_bytes);
+      if (run.length_bytes != 0) {
+        data_storage().write_zeroes(run.host_offset.value, run.length_bytes, {});
+        guest_offset += run.length_bytes;
+        length_bytes -= run.length_bytes;
+        continue;
+      }
+    }
+    const std::uint64_t part = std::min<std::uint64_t>(length_bytes, kZeroes.size());
+    write(guest_offset, std::span(kZeroes).first(part));
+    guest_offset += part;
+    length_bytes -= part;
+  }
+}
+
+}  // namespace qcowkit::qcow2

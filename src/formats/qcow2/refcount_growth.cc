@@ -1,0 +1,90 @@
+// Moving the refcount table to a larger place.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "formats/qcow2/limits.h"
+#include "formats/qcow2/refcount_block.h"
+#include "formats/qcow2/refcounts.h"
+
+namespace qcowkit::qcow2 {
+
+// The new table lies behind everything that the old one can describe, where every cluster is free,
+// followed by the refcount blocks that describe this new area:
+//
+//     ... old coverage | new table (T clusters) | new blocks (B clusters) | free ...
+//                      ^ start
+//
+// B blocks must describe T + B clusters, and the T clusters of the table must have entries for the
+// old blocks and the B new ones.
+Refcounts::GrownTable Refcounts::write_grown_table() {
+  const std::uint64_t cluster_size = geometry_.cluster_size();
+  const std::uint64_t per_block = geometry_.refcount_block_entries();
+  const std::uint64_t per_table_cluster = geometry_.refcount_table_entries_per_cluster();
+  const std::uint64_t start = table_.size() * per_block;
+
+  std::uint64_t table_clusters = table_.size() / per_table_cluster * 3 / 2 + 1;
+  std::uint64_t blocks = 1;
+  while (blocks * per_block < table_clusters + blocks) ++blocks;
+  while (table_.size() + blocks > table_clusters * per_table_cluster) {
+    ++table_clusters;
+    while (blocks * per_block < table_clusters + blocks) ++blocks;
+  }
+  const std::uint64_t end = start + table_clusters + blocks;
+  if (table_clusters * cluster_size > kRefcountTableBytesMax ||
+      end > kHostOffsetEnd >> geometry_.cluster_bits()) {
+    throw Error(
+        Errc::limit_exceeded,
+        fmt::format("refcount table: it would have to grow to {} bytes, at most {} are possible",
+                    table_clusters * cluster_size, kRefcountTableBytesMax));
+  }
+  if (!storage_.can_grow() && cluster_offset(end).value > storage_.size()) {
+    throw os_error(ENOSPC, "growing the refcount table");
+  }
+
+  // Entries for blocks that are new and only in memory become part of the table: their contents
+  // have to be on the disk before it.
+  const std::vector<MetadataCache::Slice*> slices = blocks_.begin_write();
+  try {
+    MetadataWrites writes;
+    for (const MetadataCache::Slice* slice : slices) {
+      writes.add({slice->host_offset()}, {slice->data(), blocks_.slice_bytes()});
+    }
+    GrownTable grown{cluster_offset(start), static_cast<std::uint32_t>(table_clusters), table_,
+                     end};
+    grown.entries.resize(table_clusters * per_table_cluster, 0);
+    std::vector<std::byte> block_bytes(cluster_size);
+    for (std::uint64_t block = 0; block < blocks; ++block) {
+      const std::uint64_t first = start + block * per_block;
+      std::fill(block_bytes.begin(), block_bytes.end(), std::byte{0});
+      for (std::uint64_t c = first; c < std::min(end, first + per_block); ++c) {
+        store_refcount(block_bytes.data(), c - first, geometry_.refcount_order(), 1);
+      }
+      const HostOffset block_offset = cluster_offset(start + table_clusters + block);
+      writes.add(block_offset, block_bytes);
+      grown.entries[table_.size() + block] = block_offset.value;
+    }
+    std::vector<be64> table_bytes(grown.entries.begin(), grown.entries.end());
+    writes.add(grown.host_offset, std::as_bytes(std::span(table_bytes)));
+    writes.write_to(storage_);
+    storage_.flush();
+    blocks_.end_write(slices, true);
+    return grown;
+  } catch (...) {
+    blocks_.end_write(slices, false);
+    throw;
+  }
+}
+
+void Refcounts::adopt_grown_table(const GrownTable& grown) {
+  deferred_.push_back({table_offset_, table_.size() * sizeof(std::uint64_t)});
+  table_ = grown.entries;
+  table_offset_ = grown.host_offset;
+  new_blocks_.clear();
+  untouched_from_ = std::max(untouched_from_, grown.end_cluster);
+  protected_.move_refcount_table(table_offset_, grown.clusters * geometry_.cluster_size());
+}
+
+}  // namespace qcowkit::qcow2

@@ -1,0 +1,350 @@
+#include "formats/qcow2/refcounts.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "formats/qcow2/limits.h"
+#include "formats/qcow2/refcount_block.h"
+
+namespace qcowkit::qcow2 {
+
+namespace {
+
+constexpr std::uint64_t kSliceBytes = 4096;
+
+}  // namespace
+
+Refcounts::Refcounts(Storage& storage, const Geometry& geometry, std::uint64_t cache_bytes)
+    : storage_(storage),
+      geometry_(geometry),
+      blocks_(std::min(kSliceBytes, geometry.cluster_size()),
+              cache_bytes / std::min(kSliceBytes, geometry.cluster_size())) {}
+
+void Refcounts::load(const Header& header) {
+  const MutexLock lock(mutex_);
+  const std::uint64_t table_bytes = header.refcount_table_clusters * geometry_.cluster_size();
+  const std::uint64_t storage_size = storage_.size();
+  // What lies beyond the file's end is zeroes; there is no need to hold it in memory.
+  const std::uint64_t present_bytes =
+      header.refcount_table_offset.value >= storage_size
+          ? 0
+          : std::min(table_bytes, align_up(storage_size - header.refcount_table_offset.value, 8));
+  Buffer raw(present_bytes);
+  storage_.read(header.refcount_table_offset.value, raw.span());
+  table_.assign(table_bytes / 8, 0);
+  for (std::uint64_t i = 0; i < present_bytes / 8; ++i) {
+    const auto entry = load_big_endian<std::uint64_t>(raw.data() + i * 8);
+    table_[i] = entry & ~std::uint64_t{0x1ff};
+  }
+  table_offset_ = header.refcount_table_offset;
+  blocks_.clear();
+  new_blocks_.clear();
+  next_free_ = 0;
+  byte_cursor_ = 0;
+  deferred_.clear();
+  waiting_for_readers_.clear();
+  untouched_from_ = storage_.can_grow() ? geometry_.clusters_for(storage_size) : ~std::uint64_t{0};
+  protected_ = ProtectedRanges(header);
+}
+
+// --- Single refcounts --------------------------------------------------------------------------
+
+MetadataCache::Slice& Refcounts::slice_with(std::uint64_t cluster) {
+  const std::uint64_t block = cluster >> geometry_.refcount_block_bits();
+  const std::uint64_t block_offset = table_[block];
+  if (geometry_.in_cluster(block_offset) != 0 || block_offset >= kHostOffsetEnd) {
+    throw Error(Errc::corrupt,
+                fmt::format("refcount table: entry {} is {:#x}, expected a multiple of the "
+                            "cluster size {} below 2^56",
+                            block, block_offset, geometry_.cluster_size()));
+  }
+  if (const char* structure = protected_.hit({block_offset}, geometry_.cluster_size())) {
+    throw Error(Errc::corrupt, fmt::format("refcount table: entry {} is {:#x}, which is where the "
+                                           "{} lies",
+                                           block, block_offset, structure));
+  }
+  const std::uint64_t in_block = cluster & (geometry_.refcount_block_entries() - 1);
+  const std::uint64_t byte = (in_block << geometry_.refcount_order()) / 8;
+  const std::uint64_t slice_offset = block_offset + align_down(byte, blocks_.slice_bytes());
+  if (MetadataCache::Slice* slice = blocks_.find(slice_offset)) return *slice;
+  Buffer data(blocks_.slice_bytes());
+  storage_.read(slice_offset, data.span());
+  return insert_slice(slice_offset, std::move(data));
+}
+
+MetadataCache::Slice& Refcounts::insert_slice(std::uint64_t host_offset, Buffer&& data) {
+  // Blocks hold increments, and decrements only once those are safe: they may be written at any
+  // time, so that making room needs no barrier.
+  if (blocks_.dirty_count() >= blocks_.slices_max() / 2) {
+    const std::vector<MetadataCache::Slice*> slices = blocks_.begin_write(true);
+    try {
+      MetadataWrites writes;
+      for (const MetadataCache::Slice* slice : slices) {
+        writes.add({slice->host_offset()}, {slice->data(), blocks_.slice_bytes()});
+      }
+      writes.write_to(storage_);
+    } catch (...) {
+      blocks_.end_write(slices, false);
+      throw;
+    }
+    blocks_.end_write(slices, true);
+  }
+  return blocks_.insert(host_offset, std::move(data));
+}
+
+std::uint64_t Refcounts::get(std::uint64_t cluster) {
+  if (!has_block(cluster >> geometry_.refcount_block_bits())) return 0;
+  const std::uint64_t per_slice = blocks_.slice_bytes() * 8 >> geometry_.refcount_order();
+  return load_refcount(slice_with(cluster).data(), cluster & (per_slice - 1),
+                       geometry_.refcount_order());
+}
+
+void Refcounts::set(std::uint64_t cluster, std::uint64_t refcount) {
+  assert(has_block(cluster >> geometry_.refcount_block_bits()));
+  const std::uint64_t per_slice = blocks_.slice_bytes() * 8 >> geometry_.refcount_order();
+  MetadataCache::Slice& slice = slice_with(cluster);
+  store_refcount(slice.data(), cluster & (per_slice - 1), geometry_.refcount_order(), refcount);
+  blocks_.mark_dirty(slice);
+  if (refcount == 0) next_free_ = std::min(next_free_, cluster);
+}
+
+void Refcounts::count_down_cluster(std::uint64_t cluster) {
+  const std::uint64_t refcount = get(cluster);
+  if (refcount == 0) return;  // a damaged image; `check` tells
+  set(cluster, refcount - 1);
+  if (refcount == 1 && byte_cursor_ != 0 && byte_cursor_ >> geometry_.cluster_bits() == cluster) {
+    byte_cursor_ = 0;  // the cluster may be reserved for something else from now on
+  }
+}
+
+std::uint64_t Refcounts::refcount_of(HostOffset host_offset) {
+  const MutexLock lock(mutex_);
+  return get(cluster_index(host_offset));
+}
+
+// --- Allocation --------------------------------------------------------------------------------
+
+/// The first cluster from `cluster` on, below `end` and in the same slice, whose refcount is 0;
+/// the end of the slice (or `end`) if there is none.
+std::uint64_t Refcounts::skip_used(std::uint64_t cluster, std::uint64_t end) {
+  const std::uint64_t per_slice = blocks_.slice_bytes() * 8 >> geometry_.refcount_order();
+  const std::uint64_t slice_start = align_down(cluster, per_slice);
+  const std::byte* data = slice_with(cluster).data();
+  end = std::min(end, slice_start + per_slice);
+  while (cluster < end &&
+         load_refcount(data, cluster - slice_start, geometry_.refcount_order()) != 0) {
+    ++cluster;
+  }
+  return cluster;
+}
+
+/// The first free cluster whose refcount block exists, creating the block where needed. Nothing
+/// if the refcount table is too small.
+std::optional<std::uint64_t> Refcounts::find_free() {
+  for (;;) {
+    const std::uint64_t block = next_free_ >> geometry_.refcount_block_bits();
+    if (block >= table_.size()) return std::nullopt;
+    if (table_[block] == 0) {
+      // The block describes itself: it takes the first cluster that it is about.
+      create_block(block, next_free_);
+      continue;
+    }
+    const std::uint64_t block_end = (block + 1) << geometry_.refcount_block_bits();
+    while (next_free_ < block_end) {
+      const std::uint64_t found = skip_used(next_free_, block_end);
+      const bool is_free = found < block_end && get(found) == 0;
+      next_free_ = found;
+      if (is_free) return found;
+    }
+  }
+}
+
+void Refcounts::require_allocatable(std::uint64_t cluster) const {
+  const HostOffset offset = cluster_offset(cluster);
+  if (const char* structure = protected_.hit(offset, geometry_.cluster_size())) {
+    throw Error(
+        Errc::corrupt,
+        fmt::format("refcount block: host cluster {:#x} has refcount 0, but the {} lies there",
+                    offset.value, structure));
+  }
+  if (offset.value + geometry_.cluster_size() > kHostOffsetEnd) {
+    throw os_error(EFBIG, "allocating a host cluster");
+  }
+  if (!storage_.can_grow() && offset.value + geometry_.cluster_size() > storage_.size()) {
+    throw os_error(ENOSPC, "allocating a host cluster");
+  }
+}
+
+void Refcounts::create_block(std::uint64_t block, std::uint64_t cluster) {
+  require_allocatable(cluster);
+  const HostOffset offset = cluster_offset(cluster);
+  const std::uint64_t slice_bytes = blocks_.slice_bytes();
+  // The slices that stay out of the cache have to be zeroes on the disk.
+  if (slice_bytes < geometry_.cluster_size()) {
+    storage_.write_zeroes(offset.value, geometry_.cluster_size(), {});
+  }
+  for (std::uint64_t at = 0; at < geometry_.cluster_size(); at += slice_bytes) {
+    blocks_.forget(offset.value + at);
+  }
+  const std::uint64_t in_block = cluster & (geometry_.refcount_block_entries() - 1);
+  const std::uint64_t own_slice =
+      align_down((in_block << geometry_.refcount_order()) / 8, slice_bytes);
+  Buffer data(slice_bytes);
+  std::memset(data.data(), 0, slice_bytes);
+  insert_slice(offset.value + own_slice, std::move(data));
+  table_[block] = offset.value;
+  new_blocks_.push_back(block);
+  set(cluster, 1);
+  untouched_from_ = std::max(untouched_from_, cluster + 1);
+}
+
+std::optional<HostRun> Refcounts::allocate_locked(std::uint64_t clusters_max) {
+  const std::optional<std::uint64_t> first = find_free();
+  if (!first) return std::nullopt;
+  require_allocatable(*first);
+  const std::uint64_t block_end = ((*first >> geometry_.refcount_block_bits()) + 1)
+                                  << geometry_.refcount_block_bits();
+  const std::uint64_t end = std::min(block_end, *first + clusters_max);
+  std::uint64_t cluster = *first;
+  for (; cluster < end && get(cluster) == 0; ++cluster) {
+    const bool fits = storage_.can_grow() || cluster_offset(cluster + 1).value <= storage_.size();
+    if (cluster != *first && (!fits || protected_.hit(cluster_offset(cluster), 1) != nullptr))
+      break;
+    set(cluster, 1);
+  }
+  next_free_ = cluster;
+  HostRun run{cluster_offset(*first), cluster - *first, *first >= untouched_from_};
+  if (untouched_from_ != ~std::uint64_t{0}) untouched_from_ = std::max(untouched_from_, cluster);
+  return run;
+}
+
+std::optional<HostRun> Refcounts::allocate(std::uint64_t clusters_max) {
+  const MutexLock lock(mutex_);
+  return allocate_locked(clusters_max);
+}
+
+std::optional<HostOffset> Refcounts::allocate_bytes(std::uint64_t bytes) {
+  assert(bytes > 0 && bytes < geometry_.cluster_size());
+  const MutexLock lock(mutex_);
+  const std::uint64_t current = byte_cursor_ >> geometry_.cluster_bits();
+  const std::uint64_t room =
+      byte_cursor_ == 0 ? 0 : geometry_.cluster_size() - geometry_.in_cluster(byte_cursor_);
+  const bool may_share = room > 0 && get(current) < geometry_.refcount_max();
+  std::optional<HostRun> next;
+  if (!may_share || bytes > room) {
+    next = allocate_locked(1);
+    if (!next) return std::nullopt;
+  }
+  const bool straddles = may_share && next && next->host_offset == cluster_offset(current + 1);
+  HostOffset at = next && !straddles ? next->host_offset : HostOffset{byte_cursor_};
+  if (!next || straddles) set(current, get(current) + 1);
+  byte_cursor_ = (at + bytes).value;
+  if (geometry_.in_cluster(byte_cursor_) == 0) byte_cursor_ = 0;
+  return at;
+}
+
+// --- Giving back -------------------------------------------------------------------------------
+
+void Refcounts::release(HostOffset host_offset, std::uint64_t bytes) noexcept {
+  const MutexLock lock(mutex_);
+  try {
+    const std::uint64_t end = end_cluster(host_offset, bytes);
+    for (std::uint64_t c = cluster_index(host_offset); c < end; ++c) count_down_cluster(c);
+  } catch (const std::exception&) {
+    // The refcount block cannot be read any more: the clusters leak, which `check` mends.
+  }
+}
+
+void Refcounts::defer_free(HostOffset host_offset, std::uint64_t bytes) {
+  const MutexLock lock(mutex_);
+  if (!deferred_.empty()) {
+    DeferredFree& last = deferred_.back();
+    const bool whole_clusters = geometry_.in_cluster(host_offset.value) == 0 &&
+                                geometry_.in_cluster((last.host_offset + last.bytes).value) == 0;
+    if (whole_clusters && last.host_offset + last.bytes == host_offset) {
+      last.bytes += bytes;
+      return;
+    }
+  }
+  deferred_.push_back({host_offset, bytes});
+}
+
+bool Refcounts::has_deferred_frees() const {
+  const MutexLock lock(mutex_);
+  return !deferred_.empty();
+}
+
+std::vector<Refcounts::DeferredFree> Refcounts::take_deferred_frees() {
+  const MutexLock lock(mutex_);
+  return std::exchange(deferred_, {});
+}
+
+void Refcounts::return_deferred_frees(std::vector<DeferredFree> frees) {
+  const MutexLock lock(mutex_);
+  deferred_.insert(deferred_.begin(), frees.begin(), frees.end());
+}
+
+std::vector<HostRun> Refcounts::count_runs_becoming_free(const std::vector<DeferredFree>& frees) {
+  const MutexLock lock(mutex_);
+  std::vector<std::uint64_t> clusters;
+  for (const DeferredFree& free : frees) {
+    const std::uint64_t end = end_cluster(free.host_offset, free.bytes);
+    for (std::uint64_t c = cluster_index(free.host_offset); c < end; ++c) clusters.push_back(c);
+  }
+  std::sort(clusters.begin(), clusters.end());
+  std::vector<HostRun> runs;
+  for (std::size_t i = 0; i < clusters.size();) {
+    const std::uint64_t cluster = clusters[i];
+    std::uint64_t count = 0;
+    for (; i < clusters.size() && clusters[i] == cluster; ++i) ++count;
+    if (get(cluster) != count) continue;  // somebody else uses it, too
+    if (!runs.empty() &&
+        runs.back().host_offset + runs.back().clusters * geometry_.cluster_size() ==
+            cluster_offset(cluster)) {
+      ++runs.back().clusters;
+    } else {
+      runs.push_back({cluster_offset(cluster), 1});
+    }
+  }
+  return runs;
+}
+
+void Refcounts::count_down(const std::vector<DeferredFree>& frees) {
+  const MutexLock lock(mutex_);
+  for (const DeferredFree& free : frees) {
+    const std::uint64_t end = end_cluster(free.host_offset, free.bytes);
+    for (std::uint64_t c = cluster_index(free.host_offset); c < end; ++c) count_down_cluster(c);
+  }
+}
+
+// --- Write-back --------------------------------------------------------------------------------
+
+Refcounts::Dirty Refcounts::begin_write() {
+  const MutexLock lock(mutex_);
+  Dirty dirty;
+  dirty.slices = blocks_.begin_write();
+  for (const MetadataCache::Slice* slice : dirty.slices) {
+    dirty.blocks.add({slice->host_offset()}, {slice->data(), blocks_.slice_bytes()});
+  }
+  dirty.new_blocks = std::exchange(new_blocks_, {});
+  for (const std::uint64_t block : dirty.new_blocks) {
+    const be64 entry = table_[block];
+    dirty.table.add(table_offset_ + block * 8, std::as_bytes(std::span(&entry, 1)));
+  }
+  return dirty;
+}
+
+void Refcounts::end_write(Dirty& dirty, bool succeeded) {
+  const MutexLock lock(mutex_);
+  blocks_.end_write(dirty.slices, succeeded);
+  if (!succeeded) {
+    new_blocks_.insert(new_blocks_.end(), dirty.new_blocks.begin(), dirty.new_blocks.end());
+  }
+}
+
+}  // namespace qcowkit::qcow2

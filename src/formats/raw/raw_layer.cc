@@ -1,0 +1,79 @@
+#include "formats/raw/raw_layer.h"
+
+#include "base/checked.h"
+
+namespace qcowkit::raw {
+
+namespace {
+
+constexpr std::uint64_t kSectorBytes = 512;
+
+}  // namespace
+
+RawLayer::RawLayer(std::unique_ptr<Storage> storage, bool read_only)
+    : storage_(std::move(storage)),
+      virtual_size_(align_up(storage_->size(), kSectorBytes)),
+      read_only_(read_only) {}
+
+void RawLayer::require_writable() const {
+  if (read_only_) throw Error(Errc::read_only, "the image is open read-only");
+}
+
+LayerExtent RawLayer::map(GuestOffset guest_offset, std::uint64_t length_bytes) {
+  const StorageExtent found = storage_->extent_at(guest_offset.value, length_bytes);
+  LayerExtent extent;
+  extent.kind = found.is_hole ? ExtentKind::zero : ExtentKind::data;
+  extent.length_bytes = found.length_bytes;
+  extent.host_offset = {guest_offset.value};
+  extent.storage = storage_.get();
+  extent.has_host_offset = true;
+  return extent;
+}
+
+void RawLayer::read_compressed(GuestOffset, const LayerExtent&, std::span<std::byte>) {
+  throw Error(Errc::unsupported, "a raw image has no compressed clusters");
+}
+
+void RawLayer::write(GuestOffset guest_offset, std::span<const std::byte> from) {
+  require_writable();
+  storage_->write(guest_offset.value, from);
+}
+
+void RawLayer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes, bool may_unmap) {
+  require_writable();
+  storage_->write_zeroes(guest_offset.value, length_bytes, {.may_unmap = may_unmap});
+}
+
+void RawLayer::discard(GuestOffset guest_offset, std::uint64_t length_bytes) {
+  require_writable();
+  // More than a hint here: a discarded range reads as zeroes.
+  storage_->write_zeroes(guest_offset.value, length_bytes, {.may_unmap = true});
+}
+
+void RawLayer::write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
+                              const Image::FillRun& fill) {
+  require_writable();
+  fill(*storage_, guest_offset.value, guest_offset.value, length_bytes);
+}
+
+CompressedCluster RawLayer::compress(std::span<const std::byte>, int) const {
+  throw Error(Errc::unsupported, "a raw image cannot be compressed");
+}
+
+void RawLayer::write_compressed(GuestOffset, const CompressedCluster&, std::span<const std::byte>) {
+  throw Error(Errc::unsupported, "a raw image cannot be compressed");
+}
+
+void RawLayer::flush() {
+  if (!read_only_) storage_->flush();
+}
+
+void RawLayer::describe(ImageInfo& info) const { info.virtual_size_bytes = virtual_size_; }
+
+CheckReport RawLayer::check(const CheckOptions&) {
+  throw Error(Errc::unsupported, "a raw image has nothing that could be checked");
+}
+
+void RawLayer::close() { storage_->close(); }
+
+}  // namespace qcowkit::raw

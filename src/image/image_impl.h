@@ -1,0 +1,33 @@
+// What an Image holds.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "formats/layer.h"
+#include "qcowkit/image.h"
+
+namespace qcowkit {
+
+struct Image::Impl {
+  std::string filename;
+  std::string format;
+  std::string backing_path;        ///< what the stored backing name means; empty: none
+  std::unique_ptr<Image> backing;  // outlives the layer, which reads from it
+  std::unique_ptr<Layer> layer;
+  bool closed = false;
+
+  /// Throws `Error` (invalid_argument) unless the range lies within the disk.
+  void require_range(std::uint64_t guest_offset, std::uint64_t length_bytes) const;
+
+  /// The images opened on the way from the top of a chain to here.
+  struct Chain {
+    std::vector<std::string> identities;
+  };
+  static std::unique_ptr<Image> open(const std::string& path, const OpenOptions& options,
+                                     Chain& chain);
+  static std::unique_ptr<Image> open(std::unique_ptr<Storage> storage, const OpenOptions& options,
+                                     Chain& chain);
+};
+
+}  // namespace qcowkit

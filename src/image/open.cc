@@ -1,0 +1,152 @@
+// Opening an image and its chain.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "formats/qcow2/qcow2_layer.h"
+#include "formats/raw/raw_layer.h"
+#include "image/image_impl.h"
+#include "image/probe.h"
+#include "image/references.h"
+
+namespace qcowkit {
+
+namespace {
+
+std::string probe_storage(Storage& storage) {
+  std::vector<std::byte> first_bytes(std::min<std::uint64_t>(kProbeBytes, storage.size()));
+  storage.read(0, first_bytes);
+  return probe_format(first_bytes);
+}
+
+std::string could_not_open(const std::string& path) {
+  return fmt::format("Could not open '{}'", path);
+}
+
+void require_allowed(const References& references, const std::string& path) {
+  if (references.allow && !references.allow(path)) {
+    throw Error(Errc::reference_refused,
+                fmt::format("'{}': files that the image refers to may not be opened", path));
+  }
+}
+
+std::unique_ptr<Storage> open_data_file(const std::string& image_path, const qcow2::Header& header,
+                                        const OpenOptions& options) {
+  if (!header.data_file) {
+    throw Error(Errc::invalid_argument,
+                "header: the image has an external data file, but not its name");
+  }
+  const std::string path = resolve_reference(image_path, *header.data_file);
+  require_allowed(options.references, path);
+  try {
+    return open_file(path, {.read_only = options.read_only,
+                            .create = false,
+                            .cache = options.cache,
+                            .locking = options.locking});
+  } catch (const Error& error) {
+    throw error.within(could_not_open(path)).within("Could not open external data file");
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Image> Image::Impl::open(const std::string& path, const OpenOptions& options,
+                                         Chain& chain) {
+  try {
+    chain.identities.push_back(file_identity(path));
+    return open(open_file(path, {.read_only = options.read_only,
+                                 .create = false,
+                                 .cache = options.cache,
+                                 .locking = options.locking}),
+                options, chain);
+  } catch (const Error& error) {
+    throw error.within(could_not_open(path));
+  }
+}
+
+std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
+                                         const OpenOptions& options, Chain& chain) {
+  auto impl = std::make_unique<Impl>();
+  impl->filename = storage->name();
+  impl->format = options.format.empty() ? probe_storage(*storage) : options.format;
+  if (impl->format == "raw") {
+    impl->layer = std::make_unique<raw::RawLayer>(std::move(storage), options.read_only);
+    return std::unique_ptr<Image>(new Image(std::move(impl)));
+  }
+  if (impl->format != "qcow2") {
+    throw Error(Errc::unsupported, fmt::format("Unknown driver '{}'", impl->format));
+  }
+
+  qcow2::Header header = qcow2::Qcow2Layer::read_header(*storage);
+  std::unique_ptr<Storage> data_file;
+  if (header.has(qcow2::incompatible::kDataFile) && options.open_data_file) {
+    data_file = open_data_file(impl->filename, header, options);
+  }
+  const std::string backing_name = header.backing_file;
+  const std::string backing_format = header.backing_format.value_or("");
+  qcow2::LayerOptions layer_options;
+  layer_options.read_only = options.read_only;
+  layer_options.for_check = options.for_check;
+  layer_options.metadata = {options.l2_cache_bytes, options.refcount_cache_bytes,
+                            options.discard_pass_through};
+  impl->layer = std::make_unique<qcow2::Qcow2Layer>(std::move(storage), std::move(data_file),
+                                                    std::move(header), layer_options);
+
+  if (!backing_name.empty() && options.open_backing) {
+    try {
+      impl->backing_path = resolve_reference(impl->filename, backing_name);
+      require_allowed(options.references, impl->backing_path);
+      if (chain.identities.size() >= options.references.chain_depth_max) {
+        throw Error(Errc::limit_exceeded, fmt::format("the backing chain has more than {} images",
+                                                      options.references.chain_depth_max));
+      }
+      const std::string identity = file_identity(impl->backing_path);
+      if (std::find(chain.identities.begin(), chain.identities.end(), identity) !=
+          chain.identities.end()) {
+        throw Error(Errc::corrupt, fmt::format("'{}': the backing chain comes back to this file",
+                                               impl->backing_path));
+      }
+      OpenOptions backing_options = options;
+      backing_options.format = backing_format;
+      backing_options.read_only = true;
+      backing_options.for_check = false;
+      impl->backing = open(impl->backing_path, backing_options, chain);
+    } catch (const Error& error) {
+      throw error.within("Could not open backing file");
+    }
+    impl->layer->set_backing(impl->backing->impl_->layer.get());
+  } else if (!backing_name.empty()) {
+    try {
+      impl->backing_path = resolve_reference(impl->filename, backing_name);
+    } catch (const Error&) {
+      impl->backing_path = backing_name;  // of a protocol that is not opened here
+    }
+  }
+  return std::unique_ptr<Image>(new Image(std::move(impl)));
+}
+
+std::unique_ptr<Image> Image::open(const std::string& path, const OpenOptions& options) {
+  Impl::Chain chain;
+  return Impl::open(path, options, chain);
+}
+
+std::unique_ptr<Image> Image::open(std::unique_ptr<Storage> storage, const OpenOptions& options) {
+  Impl::Chain chain;
+  const std::string name = storage->name();
+  try {
+    return Impl::open(std::move(storage), options, chain);
+  } catch (const Error& error) {
+    throw error.within(could_not_open(name));
+  }
+}
+
+std::string Image::probe(const std::string& path) {
+  try {
+    return probe_storage(*open_file(path, {.locking = Locking::off}));
+  } catch (const Error& error) {
+    throw error.within(could_not_open(path));
+  }
+}
+
+}  // namespace qcowkit

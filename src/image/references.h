@@ -1,0 +1,16 @@
+// Names of other files that an image mentions.
+#pragma once
+
+#include <string>
+
+namespace qcowkit {
+
+/// The path that `name`, as stored in the image at `image_path`, means: relative names start from
+/// the image's folder, and "file:" may stand before a path. Throws `Error` (unsupported) naming the
+/// protocol of "nbd:..." and the like.
+std::string resolve_reference(const std::string& image_path, const std::string& name);
+
+/// Something that is equal for two paths exactly if they lead to the same file.
+std::string file_identity(const std::string& path);
+
+}  // namespace qcowkit
