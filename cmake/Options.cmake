@@ -1,0 +1,17 @@
+# How every target of the project is compiled and linked.
+add_library(qcowkit_options INTERFACE)
+target_compile_options(qcowkit_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow
+  -Wnon-virtual-dtor -Wold-style-cast -Wcast-qual -Wunused -Woverloaded-virtual -Wdouble-promotion
+  # Position-independent code may be inlined all the same: nobody replaces our functions.
+  -fno-semantic-interposition)
+if(QCOWKIT_WERROR)
+  target_compile_options(qcowkit_options INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  target_compile_options(qcowkit_options INTERFACE -Wthread-safety)
+endif()
+if(QCOWKIT_SANITIZE)
+  target_compile_options(qcowkit_options INTERFACE -fsanitize=${QCOWKIT_SANITIZE}
+    -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(qcowkit_options INTERFACE -fsanitize=${QCOWKIT_SANITIZE})
+endif()
