@@ -1,11 +1,16 @@
 // Files: how they are opened, what each cache mode and each kind of file means.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -234,17 +239,52 @@ TEST(FileStorage, PreallocationTakesSpace) {
   }
 }
 
+/// Files of this process may not grow beyond a size while this lives.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  sighandler_t handler_;
+};
+
 TEST(FileStorage, FailedPreallocationLeavesTheOldSize) {
   const TempDir folder;
   const auto file = open_file(folder.file("a"), creating());
   file->write(0, Bytes(1000, std::byte{1}));
-  const auto available = std::filesystem::space(folder.path()).free;
-  const Error error =
-      error_of([&] { file->resize(available + (std::uint64_t{1} << 40), Preallocation::falloc); });
-  EXPECT_TRUE(error.code() == std::errc::no_space_on_device ||
-              error.code() == std::errc::file_too_large)
-      << error.message();
-  EXPECT_EQ(file->size(), 1000U);
+  const FileSizeLimit limit(1 << 20);
+  for (const Preallocation mode : {Preallocation::falloc, Preallocation::full}) {
+    EXPECT_EQ(error_of([&] { file->resize(8 << 20, mode); }).code(), std::errc::file_too_large);
+    EXPECT_EQ(file->size(), 1000U);
+  }
+}
+
+TEST(FileStorage, WriteThatDoesNotFitFails) {
+  const TempDir folder;
+  for (const CacheMode cache : {CacheMode::writeback, CacheMode::none}) {
+    std::unique_ptr<Storage> file;
+    try {
+      file = open_file(folder.file("a"), creating(cache));
+    } catch (const Error&) {
+      continue;  // no O_DIRECT here
+    }
+    const FileSizeLimit limit(1 << 20);
+    EXPECT_EQ(error_of([&] { file->write((1 << 20) - 700, Bytes(5000)); }).code(),
+              std::errc::file_too_large);
+    EXPECT_LE(file->size(), 1U << 20);
+    file->write(0, Bytes(5000));
+  }
 }
 
 }  // namespace
