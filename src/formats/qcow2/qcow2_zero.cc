@@ -89,6 +89,7 @@ void Qcow2Layer::change_entries(GuestOffset begin, GuestOffset end, const EntryC
       std::size_t replaced = 0;
       metadata_.map().replace_entries(first_cluster, entries, replaced);
       for (std::size_t i = 0; i < entries.size(); ++i) {
+        if (entries[i] == old_entries[i]) continue;
         const GuestOffset cluster = first_cluster + i * geometry_.cluster_size();
         const L2Mapping now = decode(entries[i], cluster);
         const L2Mapping old = decode(old_entries[i], cluster);
