@@ -1,6 +1,6 @@
-// {fmt}, compiled once. Used header-only it takes seconds of every file that formats a line of text,
-// and Debian has the compiled library only as a shared one, which each start of the tool would have to
-// load. So this file does what the library's own source file does.
+// {fmt}, compiled once. Used header-only it takes seconds of every file that formats a line of
+// text, and Debian has the compiled library only as a shared one, which each start of the tool
+// would have to load. So this file does what the library's own source file does.
 #include <fmt/format.h>
 
 // Weak, so that a program that uses both this library and {fmt}'s own has no clash.

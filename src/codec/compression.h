@@ -10,8 +10,8 @@
 
 namespace qcowkit::codec {
 
-/// Turns clusters into compressed clusters. One instance is used by one thread at a time; it keeps its
-/// working memory between calls.
+/// Turns clusters into compressed clusters. One instance is used by one thread at a time; it keeps
+/// its working memory between calls.
 class Compressor {
  public:
   virtual ~Compressor() = default;
