@@ -1,0 +1,51 @@
+// The tool's standard output and standard error.
+#include "cli/console.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "cli/failure.h"
+
+namespace qcowkit::cli {
+
+namespace {
+
+/// Writes all of `text`; returns 0 or the errno.
+int write_all(int fd, std::string_view text) noexcept {
+  while (!text.empty()) {
+    const ssize_t written = ::write(fd, text.data(), text.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void Console::flush() noexcept {
+  if (error_ == 0) error_ = write_all(STDOUT_FILENO, buffer_);
+  buffer_.clear();
+}
+
+void Console::error(std::string_view message) {
+  write_error(fmt::format("{}: {}\n", program_, message));
+}
+
+void Console::write_error(std::string_view text) {
+  flush();
+  write_all(STDERR_FILENO, text);  // there is nobody left to tell if this fails
+}
+
+void Console::finish() {
+  flush();
+  if (error_ != 0) {
+    throw Failure("Could not write to standard output: " + std::generic_category().message(error_));
+  }
+}
+
+}  // namespace qcowkit::cli

@@ -1,0 +1,162 @@
+// qcow create: makes a new image.
+#include <fmt/core.h>
+
+#include <array>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/common_options.h"
+#include "cli/create_arguments.h"
+#include "cli/failure.h"
+#include "cli/key_values.h"
+#include "cli/open_arguments.h"
+#include "cli/secrets.h"
+
+namespace qcowkit::cli {
+
+namespace {
+
+constexpr std::uint64_t kSectorBytes = 512;
+
+constexpr std::array kOptions = {
+    OptionSpec{'f', "", "FMT", "format of the new image, raw (default) or qcow2"},
+    OptionSpec{'b', "", "BACKING_FILE",
+               "record only what differs from this image; a relative name is looked up from the "
+               "new image's directory"},
+    OptionSpec{'F', "", "BACKING_FMT", "the backing file's format, required with -b"},
+    OptionSpec{'u', "", "", "do not look at the backing file, which need not exist; needs SIZE"},
+    kCreateOptionsOption,
+    kQuietOption,
+    kObjectOption,
+    kHelpOption,
+};
+
+/// Opens the backing file, which shows that it is usable, and returns its virtual size.
+std::uint64_t backing_file_size(const std::string& path, const std::string& format) {
+  try {
+    OpenOptions options;
+    options.format = format;
+    const std::unique_ptr<Image> backing = Image::open(local_path(path), options);
+    const std::uint64_t size = backing->virtual_size();
+    backing->close();
+    return size;
+  } catch (const std::exception& e) {
+    throw Failure(fmt::format("{}\nCould not open backing image.", e.what()));
+  }
+}
+
+Failure backing_format_missing(const std::string& path, bool may_probe) {
+  std::string message = "Backing file specified without backing format";
+  if (may_probe) {
+    try {
+      message += fmt::format("\nDetected format of {}.", Image::probe(local_path(path)));
+    } catch (const std::exception&) {
+      // The hint is all that is lost.
+    }
+  }
+  return Failure(message);
+}
+
+/// Checks the backing file that was asked for and takes the size from it where none is given.
+void settle_backing_file(CreateArguments& wanted, const std::string& filename, bool open_backing) {
+  const std::optional<std::string> backing_file = wanted.get("backing_file");
+  if (!backing_file) return;
+  if (backing_file->empty()) throw Failure("Expected backing file name, got empty string");
+  if (*backing_file == filename) {
+    throw Failure("Error: Trying to create an image with the same filename as the backing file");
+  }
+  const std::string path = resolve_reference(filename, *backing_file);
+  const std::optional<std::string> format = wanted.get("backing_fmt");
+  if (!format) throw backing_format_missing(path, open_backing);
+  if (!open_backing) return;
+  const std::uint64_t size = backing_file_size(path, *format);
+  if (!wanted.size_bytes()) wanted.set("size", std::to_string(size));
+}
+
+/// Puts what the command's own options say into the list of -o options.
+void merge_command_options(CreateArguments& wanted, const Arguments& arguments,
+                           std::optional<std::uint64_t> size_bytes) {
+  if (size_bytes) {
+    if (wanted.size_bytes()) throw Failure("The image size must be specified only once");
+    wanted.set("size", std::to_string(*size_bytes));
+  }
+  if (const auto backing_file = arguments.value("-b")) {
+    if (!wanted.takes("backing_file")) {
+      throw Failure(
+          fmt::format("Backing file not supported for file format '{}'", wanted.format()));
+    }
+    wanted.set("backing_file", *backing_file);
+  }
+  if (const auto backing_format = arguments.value("-F")) {
+    if (!wanted.takes("backing_fmt")) {
+      throw Failure(
+          fmt::format("Backing file format not supported for file format '{}'", wanted.format()));
+    }
+    wanted.set("backing_fmt", *backing_format);
+  }
+  if (wanted.get("compression_level")) {
+    throw Failure("Parameter 'compression_level' has a meaning for convert -c only");
+  }
+}
+
+void create(const Arguments& arguments, const std::string& filename, const std::string& list,
+            std::optional<std::uint64_t> size_bytes, Console& console) {
+  CreateArguments wanted(arguments.value("-f").value_or("raw"), list);
+  const std::string path = local_path(filename);
+  merge_command_options(wanted, arguments, size_bytes);
+  settle_backing_file(wanted, filename, !arguments.has("-u"));
+  if (!wanted.size_bytes()) throw Failure("Image creation needs a size parameter");
+
+  if (!arguments.has("-q")) {
+    console.print("Formatting '{}', {}\n", filename, wanted.summary());
+    console.flush();
+  }
+  CreateOptions options = wanted.to_create_options();
+  options.size_bytes = (*options.size_bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
+  options.open_backing = false;  // it has been looked at, or is not to be
+  wanted.create_image(path, options);
+}
+
+int run(const Arguments& arguments, Console& console) {
+  const std::vector<std::string>& names = arguments.positional();
+  const std::string list = join_option_lists(arguments.all("-o"));
+  parse_secrets(arguments.all("--object"));
+  if (asks_for_help(list)) {
+    print_format_options(console, arguments.value("-f").value_or("raw"), !names.empty());
+    return 0;
+  }
+  if (names.empty()) throw UsageError("Expecting image file name");
+  std::optional<std::uint64_t> size_bytes;
+  if (names.size() > 1) size_bytes = parse_size_argument(names[1], "image size");
+  if (names.size() > 2) throw UsageError(fmt::format("Unexpected argument: {}", names[2]));
+
+  try {
+    create(arguments, names[0], list, size_bytes, console);
+  } catch (const std::exception& e) {
+    throw Failure(fmt::format("{}: {}", names[0], e.what()));
+  }
+  return 0;
+}
+
+}  // namespace
+
+constexpr Command kCreateCommand{
+    .name = "create",
+    .arguments = "FILENAME [SIZE]",
+    .summary = "make a new image",
+    .description =
+        "Makes the image FILENAME with a virtual disk of SIZE bytes, all of which read as zeroes. "
+        "An existing file is replaced.\n"
+        "With a backing file the new image takes its size from it unless SIZE is given, and reads "
+        "as the backing file until it is written to. The backing file is never changed.\n",
+    .options = kOptions,
+    .details =
+        "Examples:\n"
+        "  qcow create -f qcow2 disk.qcow2 20G\n"
+        "  qcow create -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2\n"
+        "  qcow create -f qcow2 -o cluster_size=128k,preallocation=metadata disk.qcow2 1T\n",
+    .error_exit_code = 1,
+    .run = run,
+};
+
+}  // namespace qcowkit::cli

@@ -1,0 +1,31 @@
+// How a command ends when it cannot do its work.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace qcowkit::cli {
+
+/// Ends the command: `message` is printed with the program's name before it, and the exit code is
+/// the one that the command uses for errors (`Command::error_exit_code`) or `exit_code`.
+class Failure : public std::runtime_error {
+ public:
+  static constexpr int kCommandsOwn = -1;
+
+  explicit Failure(const std::string& message, int exit_code = kCommandsOwn)
+      : std::runtime_error(message), exit_code_(exit_code) {}
+
+  int exit_code() const noexcept { return exit_code_; }
+
+ private:
+  int exit_code_;
+};
+
+/// A command line that makes no sense; the reader is sent to the help. The exit code is 1 for
+/// every command.
+class UsageError : public Failure {
+ public:
+  explicit UsageError(const std::string& message) : Failure(message, 1) {}
+};
+
+}  // namespace qcowkit::cli

@@ -1,0 +1,104 @@
+// The texts of --help.
+#include "cli/help.h"
+
+#include <string>
+
+namespace qcowkit::cli {
+
+namespace {
+
+constexpr std::size_t kLineWidth = 80;
+constexpr std::size_t kOptionColumn = 26;  // where an option's explanation starts
+
+/// Prints `text` broken at blanks; the first line starts at `column`, further ones are indented
+/// to `indent`.
+void print_wrapped(Console& console, std::string_view text, std::size_t column,
+                   std::size_t indent) {
+  bool line_is_empty = true;
+  while (!text.empty()) {
+    const std::size_t word_size = std::min(text.find(' '), text.size());
+    const std::string_view word = text.substr(0, word_size);
+    if (!line_is_empty && column + 1 + word.size() > kLineWidth) {
+      console.print("\n{:{}}", "", indent);
+      column = indent;
+      line_is_empty = true;
+    }
+    console.print("{}{}", line_is_empty ? "" : " ", word);
+    column += word.size() + (line_is_empty ? 0 : 1);
+    line_is_empty = false;
+    text.remove_prefix(std::min(word_size + 1, text.size()));
+  }
+  console.write("\n");
+}
+
+void print_paragraphs(Console& console, std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    console.write("\n");
+    print_wrapped(console, text.substr(0, end), 0, 0);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+
+std::string names_of(const OptionSpec& option) {
+  std::string names = "  ";
+  if (option.short_name != '\0') names += {'-', option.short_name};
+  if (!option.long_name.empty()) {
+    names += option.short_name != '\0' ? ", --" : "--";
+    names += option.long_name;
+  }
+  if (!option.value.empty()) {
+    names += option.long_name.empty() ? ' ' : '=';
+    names += option.value;
+  }
+  return names;
+}
+
+void print_option(Console& console, const OptionSpec& option) {
+  const std::string names = names_of(option);
+  if (names.size() + 2 > kOptionColumn) {
+    console.print("{}\n{:{}}", names, "", kOptionColumn);
+  } else {
+    console.print("{:{}}", names, kOptionColumn);
+  }
+  print_wrapped(console, option.help, kOptionColumn, kOptionColumn);
+}
+
+}  // namespace
+
+void print_tool_help(Console& console, std::span<const Command* const> commands) {
+  const std::string& program = console.program();
+  console.print(
+      "usage: {0} COMMAND [OPTION...] ARGUMENT...\n"
+      "       {0} COMMAND --help\n"
+      "       {0} --help | --version\n\n"
+      "Creates, examines, checks and converts QCOW2 and raw disk images.\n\n"
+      "Commands:\n",
+      program);
+  for (const Command* command : commands) {
+    console.print("  {:<10}{}\n", command->name, command->summary);
+  }
+  console.print(
+      "\nOptions:\n"
+      "  -h, --help                print this help, or with a command, its help\n"
+      "  -V, --version             print the version\n\n"
+      "Sizes and offsets are in bytes; the suffixes k, M, G, T, P and E mean powers of\n"
+      "1024. Formats are qcow2 and raw; a source's format is found out where none is\n"
+      "given.\n\n"
+      "Examples:\n"
+      "  {0} create -f qcow2 disk.qcow2 20G\n"
+      "  {0} convert -p -O qcow2 disk.raw disk.qcow2\n"
+      "  {0} info --output=json disk.qcow2\n",
+      program);
+}
+
+void print_command_help(Console& console, const Command& command) {
+  console.print("usage: {} {} [OPTION...] {}\n", console.program(), command.name,
+                command.arguments);
+  print_paragraphs(console, command.description);
+  console.write("\nOptions:\n");
+  for (const OptionSpec& option : command.options) print_option(console, option);
+  if (!command.details.empty()) console.print("\n{}", command.details);
+}
+
+}  // namespace qcowkit::cli

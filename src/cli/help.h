@@ -1,0 +1,16 @@
+// The texts of --help.
+#pragma once
+
+#include <span>
+
+#include "cli/command.h"
+
+namespace qcowkit::cli {
+
+/// What the tool is and which commands it has.
+void print_tool_help(Console& console, std::span<const Command* const> commands);
+
+/// How one command is used: every option, exit codes, examples.
+void print_command_help(Console& console, const Command& command);
+
+}  // namespace qcowkit::cli

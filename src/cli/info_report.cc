@@ -1,0 +1,146 @@
+// What `info` tells of an image, as JSON and as text.
+#include "cli/info_report.h"
+
+#include <fmt/core.h>
+
+#include <array>
+#include <ctime>
+#include <iterator>
+
+#include "base/units.h"
+
+namespace qcowkit::cli {
+
+namespace {
+
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+
+Json snapshot_json(const ImageInfo::Snapshot& snapshot) {
+  Json json = Json::object();
+  if (snapshot.icount) json["icount"] = *snapshot.icount;
+  json["vm-clock-nsec"] = snapshot.vm_clock_nanoseconds % kNanosecondsPerSecond;
+  json["name"] = snapshot.name;
+  json["date-sec"] = snapshot.date_seconds;
+  json["date-nsec"] = snapshot.date_nanoseconds;
+  json["vm-clock-sec"] = snapshot.vm_clock_nanoseconds / kNanosecondsPerSecond;
+  json["id"] = snapshot.id;
+  json["vm-state-size"] = snapshot.vm_state_size_bytes;
+  return json;
+}
+
+Json bitmap_json(const ImageInfo::Bitmap& bitmap) {
+  Json flags = Json::array();
+  if (bitmap.in_use) flags.push_back("in-use");
+  if (bitmap.automatic) flags.push_back("auto");
+  return {{"flags", std::move(flags)},
+          {"name", bitmap.name},
+          {"granularity", bitmap.granularity_bytes}};
+}
+
+/// What only qcow2 images have to say; version 2 images say less.
+Json qcow2_json(const ImageInfo::Qcow2& qcow2) {
+  Json json = Json::object();
+  json["compat"] = qcow2.version == 2 ? "0.10" : "1.1";
+  json["compression-type"] = qcow2.compression == CompressionType::zstd ? "zstd" : "zlib";
+  if (qcow2.version > 2) json["lazy-refcounts"] = qcow2.lazy_refcounts;
+  if (!qcow2.bitmaps.empty()) {
+    Json& bitmaps = json["bitmaps"] = Json::array();
+    for (const ImageInfo::Bitmap& bitmap : qcow2.bitmaps) bitmaps.push_back(bitmap_json(bitmap));
+  }
+  json["refcount-bits"] = qcow2.refcount_bits;
+  if (!qcow2.data_file.empty()) {
+    json["data-file"] = qcow2.data_file;
+    json["data-file-raw"] = qcow2.data_file_raw;
+  }
+  if (qcow2.version > 2) {
+    json["corrupt"] = qcow2.corrupt;
+    json["extended-l2"] = qcow2.extended_l2;
+  }
+  return json;
+}
+
+std::string local_time(std::uint32_t seconds) {
+  const std::time_t time = seconds;
+  std::tm parts = {};
+  std::array<char, 32> text = {};
+  ::localtime_r(&time, &parts);
+  std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S", &parts);
+  return text.data();
+}
+
+/// Hours, minutes, seconds and milliseconds.
+std::string clock_text(std::uint64_t nanoseconds) {
+  const std::uint64_t milliseconds = nanoseconds / 1'000'000;
+  const std::uint64_t seconds = milliseconds / 1000;
+  return fmt::format("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60,
+                     milliseconds % 1000);
+}
+
+void append_snapshots(std::string& out, const std::vector<ImageInfo::Snapshot>& snapshots) {
+  if (snapshots.empty()) return;
+  const auto append = std::back_inserter(out);
+  out += "Snapshot list:\n";
+  fmt::format_to(append, "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE", "DATE",
+                 "VM CLOCK", "ICOUNT");
+  for (const ImageInfo::Snapshot& snapshot : snapshots) {
+    fmt::format_to(append, "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", snapshot.id, snapshot.name,
+                   human_size(snapshot.vm_state_size_bytes), local_time(snapshot.date_seconds),
+                   clock_text(snapshot.vm_clock_nanoseconds),
+                   snapshot.icount ? std::to_string(*snapshot.icount) : "");
+  }
+}
+
+}  // namespace
+
+Json info_json(const ImageInfo& info) {
+  Json json = Json::object();
+  if (!info.backing_format.empty()) json["backing-filename-format"] = info.backing_format;
+  if (info.qcow2 && !info.qcow2->snapshots.empty()) {
+    Json& snapshots = json["snapshots"] = Json::array();
+    for (const auto& snapshot : info.qcow2->snapshots) snapshots.push_back(snapshot_json(snapshot));
+  }
+  json["virtual-size"] = info.virtual_size_bytes;
+  json["filename"] = info.filename;
+  if (info.cluster_size_bytes) json["cluster-size"] = *info.cluster_size_bytes;
+  json["format"] = info.format;
+  if (info.allocated_bytes) json["actual-size"] = *info.allocated_bytes;
+  if (info.qcow2) {
+    json["format-specific"] = {{"type", "qcow2"}, {"data", qcow2_json(*info.qcow2)}};
+  }
+  if (!info.backing_file.empty()) json["full-backing-filename"] = info.backing_file_resolved;
+  if (info.encrypted) json["encrypted"] = true;
+  if (!info.backing_file.empty()) json["backing-filename"] = info.backing_file;
+  json["dirty-flag"] = info.dirty;
+  return json;
+}
+
+std::string info_text(const ImageInfo& info) {
+  std::string out;
+  const auto append = std::back_inserter(out);
+  fmt::format_to(append, "image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\n", info.filename,
+                 info.format, human_size(info.virtual_size_bytes), info.virtual_size_bytes);
+  fmt::format_to(append, "disk size: {}\n",
+                 info.allocated_bytes ? human_size(*info.allocated_bytes) : "unavailable");
+  if (info.encrypted) out += "encrypted: yes\n";
+  if (info.cluster_size_bytes) {
+    fmt::format_to(append, "cluster_size: {}\n", *info.cluster_size_bytes);
+  }
+  if (info.dirty) out += "cleanly shut down: no\n";
+  if (!info.backing_file.empty()) {
+    fmt::format_to(append, "backing file: {}", info.backing_file);
+    if (info.backing_file_resolved != info.backing_file) {
+      fmt::format_to(append, " (actual path: {})", info.backing_file_resolved);
+    }
+    out += '\n';
+  }
+  if (!info.backing_format.empty()) {
+    fmt::format_to(append, "backing file format: {}\n", info.backing_format);
+  }
+  if (info.qcow2) {
+    append_snapshots(out, info.qcow2->snapshots);
+    out += "Format specific information:\n" + plain_text(qcow2_json(*info.qcow2), 1);
+  }
+  return out;
+}
+
+}  // namespace qcowkit::cli

@@ -1,0 +1,232 @@
+// qcow map: tells where an image's bytes lie.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/common_options.h"
+#include "cli/failure.h"
+#include "cli/open_arguments.h"
+#include "cli/secrets.h"
+
+namespace qcowkit::cli {
+
+namespace {
+
+constexpr std::array kOptions = {
+    kFormatOption,
+    kOutputOption,
+    OptionSpec{'s', "start-offset", "OFFSET", "start at this byte of the disk"},
+    OptionSpec{'l', "max-length", "LENGTH", "look at this many bytes at most"},
+    kForceShareOption,
+    kObjectOption,
+    kImageOptsOption,
+    kHelpOption,
+};
+
+/// One line of the output.
+struct Entry {
+  std::uint64_t start = 0;
+  std::uint64_t length = 0;
+  std::uint32_t depth = 0;
+  bool present = false;
+  bool zero = false;
+  bool data = false;
+  std::optional<std::uint64_t> offset;
+  const std::string* file = nullptr;
+
+  /// True if `next` goes on where this ends, in the guest and on the host.
+  bool continues_in(const Entry& next) const {
+    if (depth != next.depth || present != next.present || zero != next.zero || data != next.data) {
+      return false;
+    }
+    if (!offset || !next.offset) return !offset && !next.offset;
+    return *offset + length == *next.offset && file == next.file;
+  }
+};
+
+/// Where an image was preallocated, its clusters are data that the host file has holes for.
+/// Looking for them costs a system call for each extent, so it is done only in layers whose file
+/// occupies clearly less than its size: more than one cluster and a tenth less.
+class HoleFinder {
+ public:
+  explicit HoleFinder(Image& top) : layers_{{&top, {}}} {}
+
+  /// Cuts `extent` where data and holes of the host file meet; true if it is a hole.
+  bool cut(Extent& extent) {
+    if (extent.kind != ExtentKind::data || !extent.host_offset) return false;
+    Layer& layer = layer_at(extent.depth);
+    if (!layer.has_holes) layer.has_holes = may_have_holes(*layer.image);
+    if (!*layer.has_holes || extent.storage != &layer.image->storage()) return false;
+    const StorageExtent host = extent.storage->extent_at(*extent.host_offset, extent.length_bytes);
+    extent.length_bytes = std::min(extent.length_bytes, host.length_bytes);
+    return host.is_hole;
+  }
+
+ private:
+  struct Layer {
+    Image* image;
+    std::optional<bool> has_holes;
+  };
+
+  static bool may_have_holes(const Image& image) {
+    const std::uint64_t cluster_size = image.cluster_size();
+    if (cluster_size == 0) return false;  // the format itself tells of holes
+    const std::uint64_t clusters = (image.storage().size() + cluster_size - 1) / cluster_size;
+    const std::uint64_t occupied = image.storage().allocated_bytes() / cluster_size;
+    return clusters >= std::max(occupied + 2, occupied * 10 / 9);
+  }
+
+  Layer& layer_at(std::uint32_t depth) {
+    while (layers_.size() <= depth) layers_.push_back({layers_.back().image->backing(), {}});
+    return layers_[depth];
+  }
+
+  std::vector<Layer> layers_;
+};
+
+Entry to_entry(const Extent& extent, bool is_hole) {
+  Entry entry;
+  entry.start = extent.guest_offset;
+  entry.length = extent.length_bytes;
+  entry.depth = extent.depth;
+  entry.present = extent.kind != ExtentKind::unallocated;
+  entry.data = extent.kind == ExtentKind::data || extent.kind == ExtentKind::compressed;
+  entry.zero = !entry.data || is_hole;
+  if (extent.kind != ExtentKind::compressed) entry.offset = extent.host_offset;
+  entry.file = extent.file;
+  return entry;
+}
+
+/// Prints entries in one of the two forms.
+class Printer {
+ public:
+  Printer(Console& console, bool json) : console_(console), json_(json) {
+    if (json_) {
+      console_.write("[");
+    } else {
+      console_.print("{:<16}{:<16}{:<16}{}\n", "Offset", "Length", "Mapped to", "File");
+    }
+  }
+
+  void print(const Entry& entry) {
+    if (json_) {
+      print_json(entry);
+    } else {
+      print_line(entry);
+    }
+  }
+
+  void end() {
+    if (json_) console_.write("]\n");
+  }
+
+ private:
+  void print_json(const Entry& entry) {
+    console_.print(
+        R"({}{{ "start": {}, "length": {}, "depth": {}, "present": {}, "zero": {}, "data": {})",
+        is_first_ ? "" : ",\n", entry.start, entry.length, entry.depth, entry.present, entry.zero,
+        entry.data);
+    if (entry.offset) console_.print(R"(, "offset": {})", *entry.offset);
+    console_.write("}");
+    is_first_ = false;
+  }
+
+  /// Known zeroes are left out; what lies nowhere as it is cannot be shown.
+  void print_line(const Entry& entry) {
+    if (!entry.data) return;
+    if (!entry.offset) {
+      throw Failure("File contains external, encrypted or compressed clusters.");
+    }
+    if (entry.zero) return;
+    console_.print("{:<16}{:<16}{:<16}{}\n", hex(entry.start), hex(entry.length),
+                   hex(*entry.offset), entry.file != nullptr ? *entry.file : std::string{});
+  }
+
+  static std::string hex(std::uint64_t value) {
+    return value == 0 ? "0" : fmt::format("{:#x}", value);
+  }
+
+  Console& console_;
+  bool json_;
+  bool is_first_ = true;
+};
+
+/// Prints the range's extents as they are found, neighbours that belong together as one.
+void print_map(Image& image, std::uint64_t start, std::uint64_t length, Printer& printer,
+               const Console& console) {
+  const std::uint64_t size = image.virtual_size();
+  const std::uint64_t end = start < size ? start + std::min(length, size - start) : start;
+  HoleFinder holes(image);
+  Entry pending;
+  pending.start = start;
+  for (std::uint64_t offset = start; offset < end && !console.failed();) {
+    Extent extent = image.map(offset, end - offset);
+    const bool is_hole = holes.cut(extent);
+    const Entry entry = to_entry(extent, is_hole);
+    offset += entry.length;
+    if (pending.length == 0) {
+      pending = entry;
+    } else if (pending.continues_in(entry)) {
+      pending.length += entry.length;
+    } else {
+      printer.print(pending);
+      pending = entry;
+    }
+  }
+  printer.print(pending);  // an empty range is an entry without a length
+  printer.end();
+}
+
+std::uint64_t size_option(const Arguments& arguments, std::string_view name, std::string_view what,
+                          std::uint64_t otherwise) {
+  const std::optional<std::string> text = arguments.value(name);
+  return text ? parse_size_argument(*text, what) : otherwise;
+}
+
+int run(const Arguments& arguments, Console& console) {
+  const bool json = wants_json(arguments);
+  const std::uint64_t start = size_option(arguments, "--start-offset", "start offset", 0);
+  const std::uint64_t length = size_option(arguments, "--max-length", "max length", UINT64_MAX);
+  parse_secrets(arguments.all("--object"));
+  if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
+  const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
+                                          arguments.value("--format"));
+  OpenOptions options;
+  if (arguments.has("--force-share")) options.locking = Locking::force_share;
+  const std::unique_ptr<Image> image = open_image(name, options);
+
+  Printer printer(console, json);
+  print_map(*image, start, length, printer, console);
+  close_image(*image, name);
+  return 0;
+}
+
+}  // namespace
+
+constexpr Command kMapCommand{
+    .name = "map",
+    .arguments = "FILENAME",
+    .summary = "tell where an image's bytes lie",
+    .description =
+        "Lists the extents of the virtual disk, each with the file of the backing chain and the "
+        "offset in it at which its bytes lie.\n"
+        "The human form leaves out what reads as zeroes and fails where the image has compressed "
+        "clusters. The JSON form lists everything: depth counts the backing files down to the one "
+        "that decides; present is false where no file of the chain has the bytes; zero says that "
+        "they read as zeroes, data that clusters hold them; offset is left out where there is "
+        "none.\n",
+    .options = kOptions,
+    .details =
+        "Examples:\n"
+        "  qcow map disk.qcow2\n"
+        "  qcow map --output=json --start-offset=1G --max-length=64M disk.qcow2\n",
+    .error_exit_code = 1,
+    .run = run,
+};
+
+}  // namespace qcowkit::cli

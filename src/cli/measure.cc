@@ -1,0 +1,119 @@
+// qcow measure: tells how large a new image would be.
+#include <fmt/core.h>
+
+#include <array>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/common_options.h"
+#include "cli/create_arguments.h"
+#include "cli/failure.h"
+#include "cli/json_text.h"
+#include "cli/key_values.h"
+#include "cli/open_arguments.h"
+#include "cli/secrets.h"
+#include "qcowkit/jobs.h"
+
+namespace qcowkit::cli {
+
+namespace {
+
+constexpr std::array kOptions = {
+    OptionSpec{'\0', "size", "SIZE", "measure an empty image with a disk of this size"},
+    OptionSpec{'f', "format", "FMT", "the source's format; found out if not given"},
+    OptionSpec{'O', "", "FMT", "format of the new image, raw (default) or qcow2"},
+    kCreateOptionsOption,
+    OptionSpec{'l', "", "SNAPSHOT", "measure one of the source's snapshots (not supported)"},
+    kOutputOption,
+    kForceShareOption,
+    kObjectOption,
+    kImageOptsOption,
+    kHelpOption,
+};
+
+/// What the options say about which image is to be measured makes sense.
+void check_arguments(const Arguments& arguments) {
+  const std::size_t names = arguments.positional().size();
+  const bool has_size = arguments.has("--size");
+  if (names > 1) throw Failure("At most one filename argument is allowed.");
+  if (names == 0 && (arguments.has("--image-opts") || arguments.has("-f") || arguments.has("-l"))) {
+    throw Failure("--image-opts, -f, and -l require a filename argument.");
+  }
+  if (names == 0 && !has_size) throw Failure("Either --size N or one filename must be specified.");
+  if (names == 1 && has_size) throw Failure("--size N cannot be used together with a filename.");
+  if (arguments.has("-l")) throw Failure("Option '-l': measuring a snapshot is not supported");
+}
+
+Measurement measure_source(const Arguments& arguments, CreateOptions target) {
+  const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
+                                          arguments.value("-f"));
+  OpenOptions options;
+  if (arguments.has("--force-share")) options.locking = Locking::force_share;
+  const std::unique_ptr<Image> source = open_image(name, options);
+  target.size_bytes = source->virtual_size();
+  const Measurement result = measure(target, source.get());
+  close_image(*source, name);
+  return result;
+}
+
+void print_measurement(const Measurement& result, bool json, Console& console) {
+  if (json) {
+    Json object = Json::object();
+    if (result.bitmaps_bytes) object["bitmaps"] = *result.bitmaps_bytes;
+    object["required"] = result.required_bytes;
+    object["fully-allocated"] = result.fully_allocated_bytes;
+    console.write(json_text(object));
+    return;
+  }
+  console.print("required size: {}\nfully allocated size: {}\n", result.required_bytes,
+                result.fully_allocated_bytes);
+  if (result.bitmaps_bytes) console.print("bitmaps size: {}\n", *result.bitmaps_bytes);
+}
+
+int run(const Arguments& arguments, Console& console) {
+  const bool json = wants_json(arguments);
+  const std::string format = arguments.value("-O").value_or("raw");
+  const std::string list = join_option_lists(arguments.all("-o"));
+  parse_secrets(arguments.all("--object"));
+  if (asks_for_help(list)) {
+    print_format_options(console, format, !arguments.positional().empty());
+    return 0;
+  }
+  std::optional<std::uint64_t> size;
+  if (const auto text = arguments.value("--size")) size = parse_size_argument(*text, "image size");
+  check_arguments(arguments);
+
+  const CreateArguments wanted(format, list);
+  if (wanted.get("compression_level")) {
+    throw Failure("Parameter 'compression_level' has a meaning for convert -c only");
+  }
+  CreateOptions target = wanted.to_create_options();
+  if (!size) {
+    print_measurement(measure_source(arguments, target), json, console);
+  } else {
+    target.size_bytes = size;
+    print_measurement(measure(target), json, console);
+  }
+  return 0;
+}
+
+}  // namespace
+
+constexpr Command kMeasureCommand{
+    .name = "measure",
+    .arguments = "FILENAME | --size=SIZE",
+    .summary = "tell how large a new image would be",
+    .description =
+        "Tells the file size of an image that does not exist yet: of what convert would make of "
+        "FILENAME, or of what create would make with a disk of SIZE bytes. The fully allocated "
+        "size is what the file grows to when every byte of the disk has been written.\n",
+    .options = kOptions,
+    .details =
+        "Examples:\n"
+        "  qcow measure -O qcow2 disk.raw\n"
+        "  qcow measure -O qcow2 -o cluster_size=2M --size=1T --output=json\n",
+    .error_exit_code = 1,
+    .run = run,
+};
+
+}  // namespace qcowkit::cli

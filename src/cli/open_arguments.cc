@@ -1,0 +1,137 @@
+// From a file name and options to an open image.
+#include "cli/open_arguments.h"
+
+#include <fmt/core.h>
+
+#include <limits>
+
+#include "base/units.h"
+#include "cli/failure.h"
+#include "cli/key_values.h"
+
+namespace qcowkit::cli {
+
+namespace {
+
+/// What stands before the first ':' of a name, if that comes before any '/'.
+std::string_view protocol_of(std::string_view name) {
+  const std::size_t end = name.find_first_of(":/");
+  return end != name.npos && name[end] == ':' ? name.substr(0, end) : std::string_view{};
+}
+
+/// "driver=qcow2,file.driver=file,file.filename=x" and its shorter forms.
+ImageName parse_image_options(const std::string& text) {
+  ImageName name{.text = text, .path = {}, .format = {}};
+  std::string driver;
+  std::optional<std::string> own_path;   // "filename": the driver is the file's
+  std::optional<std::string> file_path;  // "file.filename": the driver is the format's
+  for (const KeyValue& entry : parse_key_values(text)) {
+    if (entry.key == "driver") {
+      driver = entry.value;
+    } else if (entry.key == "filename") {
+      own_path = entry.value;
+    } else if (entry.key == "file.filename") {
+      file_path = entry.value;
+    } else if (entry.key == "file.driver") {
+      if (entry.value != "file") {
+        throw Failure(fmt::format("file driver '{}' is not supported", entry.value));
+      }
+    } else {
+      throw Failure(fmt::format("the option '{}' is not supported", entry.key));
+    }
+  }
+  name.is_bare_file = driver == "file";
+  if (name.is_bare_file) {
+    if (!own_path) throw Failure("driver 'file' needs the option 'filename'");
+    if (file_path) throw Failure("driver 'file' does not support the option 'file.filename'");
+    name.path = *own_path;
+    name.format = "raw";
+    return name;
+  }
+  if (own_path) throw Failure("the option 'filename' needs driver=file; use 'file.filename'");
+  if (!file_path) throw Failure("the option 'file.filename' is missing");
+  name.path = *file_path;
+  name.format = driver;
+  return name;
+}
+
+Failure cannot_open(const std::string& text, std::string_view why, int exit_code) {
+  return Failure(fmt::format("Could not open '{}': {}", text, why), exit_code);
+}
+
+}  // namespace
+
+ImageName parse_image_name(const std::string& text, bool image_opts,
+                           const std::optional<std::string>& format) {
+  if (image_opts && format) throw Failure("--image-opts and --format are mutually exclusive");
+  try {
+    if (image_opts) return parse_image_options(text);
+    return {.text = text, .path = local_path(text), .format = format.value_or("")};
+  } catch (const Failure& e) {
+    throw cannot_open(text, e.what(), e.exit_code());
+  }
+}
+
+std::unique_ptr<Image> open_image(const ImageName& name, OpenOptions options, int exit_code) {
+  options.format = name.format;
+  try {
+    return Image::open(name.path, options);
+  } catch (const Error& e) {
+    throw cannot_open(name.text, e.what(), exit_code);
+  }
+}
+
+void close_image(Image& image, const ImageName& name) {
+  try {
+    image.close();
+  } catch (const Error& e) {
+    throw Failure(fmt::format("Could not close '{}': {}", name.text, e.what()));
+  }
+}
+
+CacheMode parse_cache_mode(const std::string& text, std::string_view what, int exit_code) {
+  if (text == "none" || text == "off") return CacheMode::none;
+  if (text == "writeback") return CacheMode::writeback;
+  if (text == "writethrough") return CacheMode::writethrough;
+  if (text == "directsync") return CacheMode::directsync;
+  if (text == "unsafe") return CacheMode::unsafe;
+  throw Failure(fmt::format("Invalid {} option: {}", what, text), exit_code);
+}
+
+std::string local_path(const std::string& text) {
+  const std::string_view protocol = protocol_of(text);
+  if (protocol.empty()) return text;
+  if (protocol != "file") throw Failure(fmt::format("Unknown protocol '{}'", protocol));
+  return text.substr(protocol.size() + 1);
+}
+
+std::string resolve_reference(const std::string& image_path, const std::string& reference) {
+  if (reference.starts_with('/') || !protocol_of(reference).empty()) return reference;
+  const std::size_t slash = image_path.rfind('/');
+  if (slash == image_path.npos) return reference;
+  return image_path.substr(0, slash + 1) + reference;
+}
+
+std::uint64_t parse_size_argument(const std::string& text, std::string_view what) {
+  constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
+  SizeProblem problem = SizeProblem::syntax;
+  const std::optional<std::uint64_t> size = parse_size(text, &problem);
+  if (size && *size <= kMax) return *size;
+  if (size || problem == SizeProblem::out_of_range) {
+    throw Failure(fmt::format("Invalid {} specified. Must be between 0 and {}.", what, kMax));
+  }
+  throw Failure(
+      fmt::format("Invalid {} specified. Use the suffixes k, M, G, T, P or E for\n"
+                  "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.",
+                  what));
+}
+
+bool wants_json(const Arguments& arguments) {
+  const std::string kind = arguments.value("--output").value_or("human");
+  if (kind != "human" && kind != "json") {
+    throw Failure("--output must be used with human or json as argument.");
+  }
+  return kind == "json";
+}
+
+}  // namespace qcowkit::cli

@@ -1,0 +1,52 @@
+// From a file name and options to an open image.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cli/options.h"
+#include "qcowkit/image.h"
+
+namespace qcowkit::cli {
+
+/// An image as the command line names it.
+struct ImageName {
+  std::string text;    ///< as it was given
+  std::string path;    ///< the file that it means
+  std::string format;  ///< empty: to be found out
+  /// True if "driver=file" asked for the bare file: it is read as raw.
+  bool is_bare_file = false;
+};
+
+/// Reads a name: a path, "file:path", or with `image_opts` a list of options. `format` is the value
+/// of -f. Throws `Failure` for anything that names no local file.
+ImageName parse_image_name(const std::string& text, bool image_opts,
+                           const std::optional<std::string>& format);
+
+/// Opens the image; what goes wrong reads "Could not open 'name': ...", with `exit_code`.
+std::unique_ptr<Image> open_image(const ImageName& name, OpenOptions options, int exit_code = -1);
+
+/// Closes it and reports what only closing can tell.
+void close_image(Image& image, const ImageName& name);
+
+/// The value of -t or -T. `what` is "cache" or "source cache". Throws `Failure`.
+CacheMode parse_cache_mode(const std::string& text, std::string_view what, int exit_code = -1);
+
+/// The local path that a plain file name means: "file:" is taken off. Throws `Failure` for names
+/// with another protocol before them ("nbd://...").
+std::string local_path(const std::string& text);
+
+/// The path that a backing file's name means in an image in `image_path`.
+std::string resolve_reference(const std::string& image_path, const std::string& reference);
+
+/// The value of an option that is a size; `what` is what the message calls it ("image size").
+/// Throws `Failure` for malformed sizes and those of 2^63 bytes and more.
+std::uint64_t parse_size_argument(const std::string& text, std::string_view what);
+
+/// The value of --output. Throws `Failure`.
+bool wants_json(const Arguments& arguments);
+
+}  // namespace qcowkit::cli

@@ -1,0 +1,110 @@
+// Command-line options: a table says what a command takes, `parse_arguments` reads by it.
+#include "cli/options.h"
+
+#include <fmt/core.h>
+
+#include <stdexcept>
+
+#include "cli/failure.h"
+
+namespace qcowkit::cli {
+
+namespace {
+
+std::size_t find_short(std::span<const OptionSpec> specs, char name) {
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (name != '\0' && specs[i].short_name == name) return i;
+  }
+  throw UsageError(fmt::format("unrecognized option '-{}'", name));
+}
+
+/// The option whose long name is `name`, or starts with it while no other does.
+std::size_t find_long(std::span<const OptionSpec> specs, std::string_view name) {
+  std::optional<std::size_t> found;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].long_name.empty() || !specs[i].long_name.starts_with(name)) continue;
+    if (specs[i].long_name == name) return i;
+    if (found) throw UsageError(fmt::format("option '--{}' is ambiguous", name));
+    found = i;
+  }
+  if (!found || name.empty()) throw UsageError(fmt::format("unrecognized option '--{}'", name));
+  return *found;
+}
+
+UsageError missing_value(std::string_view option) {
+  return UsageError(fmt::format("missing argument for option '{}'", option));
+}
+
+}  // namespace
+
+std::optional<std::string> Arguments::value(std::string_view name) const {
+  const std::vector<std::string>& given = all(name);
+  if (given.empty()) return std::nullopt;
+  return given.back();
+}
+
+std::size_t Arguments::index_of(std::string_view name) const {
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    const bool is_short = name.size() == 2 && name[1] == specs_[i].short_name;
+    const bool is_long = name.starts_with("--") && name.substr(2) == specs_[i].long_name;
+    if (is_short || is_long) return i;
+  }
+  throw std::logic_error(fmt::format("the command's table has no option {}", name));
+}
+
+Arguments parse_arguments(std::span<const std::string_view> words,
+                          std::span<const OptionSpec> specs) {
+  Arguments result(specs);
+  std::size_t next = 0;
+
+  const auto give = [&](std::size_t index, std::string_view value) {
+    result.values_[index].emplace_back(value);
+    if (specs[index].long_name == "help") result.help_wanted_ = true;
+  };
+  const auto take_long = [&](std::string_view word) {
+    const std::size_t equals = word.find('=');
+    const std::size_t index = find_long(specs, word.substr(2, equals - 2));
+    if (specs[index].value.empty()) {
+      if (equals != word.npos) throw UsageError(fmt::format("unrecognized option '{}'", word));
+      give(index, {});
+    } else if (equals != word.npos) {
+      give(index, word.substr(equals + 1));
+    } else {
+      if (next == words.size()) throw missing_value(word);
+      give(index, words[next++]);
+    }
+  };
+  const auto take_bundle = [&](std::string_view bundle) {
+    for (std::size_t i = 1; i < bundle.size() && !result.help_wanted_; ++i) {
+      const std::size_t index = find_short(specs, bundle[i]);
+      if (specs[index].value.empty()) {
+        give(index, {});
+        continue;
+      }
+      if (i + 1 < bundle.size()) {
+        give(index, bundle.substr(i + 1));
+      } else {
+        if (next == words.size()) throw missing_value(fmt::format("-{}", bundle[i]));
+        give(index, words[next++]);
+      }
+      return;
+    }
+  };
+
+  bool options_ended = false;
+  while (next < words.size() && !result.help_wanted_) {
+    const std::string_view word = words[next++];
+    if (options_ended || word.size() < 2 || word[0] != '-') {
+      result.positional_.emplace_back(word);
+    } else if (word == "--") {
+      options_ended = true;
+    } else if (word[1] == '-') {
+      take_long(word);
+    } else {
+      take_bundle(word);
+    }
+  }
+  return result;
+}
+
+}  // namespace qcowkit::cli

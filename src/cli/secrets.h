@@ -1,0 +1,18 @@
+// --object secret: passphrases and keys that options refer to by their id.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace qcowkit::cli {
+
+/// Secrets by their ids.
+using Secrets = std::map<std::string, std::string>;
+
+/// Reads the values of all --object options: "secret,id=ID,data=TEXT", "secret,id=ID,file=NAME",
+/// with "format=base64" where the text is so encoded, or the same as a JSON object. Throws
+/// `Failure` for any other object and for a file that cannot be read.
+Secrets parse_secrets(const std::vector<std::string>& definitions);
+
+}  // namespace qcowkit::cli
