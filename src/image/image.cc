@@ -41,6 +41,15 @@ void Image::Impl::require_range(std::uint64_t guest_offset, std::uint64_t length
                           filename, length_bytes, guest_offset, size));
 }
 
+/// Runs a changing request on the layer.
+template <typename Request>
+void Image::Impl::change(Request request) {
+  named(filename, [&] {
+    request(*layer);
+    if (write_through) layer->flush();
+  });
+}
+
 const std::string& Image::filename() const noexcept { return impl_->filename; }
 const std::string& Image::format() const noexcept { return impl_->format; }
 std::uint64_t Image::virtual_size() const noexcept { return impl_->layer->virtual_size(); }
@@ -58,27 +67,26 @@ void Image::read(std::uint64_t guest_offset, std::span<std::byte> into) {
 void Image::write(std::uint64_t guest_offset, std::span<const std::byte> from) {
   impl_->require_range(guest_offset, from.size());
   if (from.empty()) return;
-  named(impl_->filename, [&] { impl_->layer->write({guest_offset}, from); });
+  impl_->change([&](Layer& layer) { layer.write({guest_offset}, from); });
 }
 
 void Image::write_zeroes(std::uint64_t guest_offset, std::uint64_t length_bytes, bool may_unmap) {
   impl_->require_range(guest_offset, length_bytes);
   if (length_bytes == 0) return;
-  named(impl_->filename,
-        [&] { impl_->layer->write_zeroes({guest_offset}, length_bytes, may_unmap); });
+  impl_->change([&](Layer& layer) { layer.write_zeroes({guest_offset}, length_bytes, may_unmap); });
 }
 
 void Image::discard(std::uint64_t guest_offset, std::uint64_t length_bytes) {
   impl_->require_range(guest_offset, length_bytes);
   if (length_bytes == 0) return;
-  named(impl_->filename, [&] { impl_->layer->discard({guest_offset}, length_bytes); });
+  impl_->change([&](Layer& layer) { layer.discard({guest_offset}, length_bytes); });
 }
 
 void Image::write_in_place(std::uint64_t guest_offset, std::uint64_t length_bytes,
                            const FillRun& fill) {
   impl_->require_range(guest_offset, length_bytes);
   if (length_bytes == 0) return;
-  named(impl_->filename, [&] { impl_->layer->write_in_place({guest_offset}, length_bytes, fill); });
+  impl_->change([&](Layer& layer) { layer.write_in_place({guest_offset}, length_bytes, fill); });
 }
 
 CompressedCluster Image::compress(std::span<const std::byte> cluster, int level) const {
@@ -88,8 +96,7 @@ CompressedCluster Image::compress(std::span<const std::byte> cluster, int level)
 void Image::write_compressed(std::uint64_t guest_offset, const CompressedCluster& compressed,
                              std::span<const std::byte> plain) {
   impl_->require_range(guest_offset, plain.size());
-  named(impl_->filename,
-        [&] { impl_->layer->write_compressed({guest_offset}, compressed, plain); });
+  impl_->change([&](Layer& layer) { layer.write_compressed({guest_offset}, compressed, plain); });
 }
 
 void Image::flush() {

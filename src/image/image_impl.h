@@ -15,10 +15,14 @@ struct Image::Impl {
   std::string backing_path;        ///< what the stored backing name means; empty: none
   std::unique_ptr<Image> backing;  // outlives the layer, which reads from it
   std::unique_ptr<Layer> layer;
+  bool write_through = false;  ///< each change is durable when its call returns
   bool closed = false;
 
   /// Throws `Error` (invalid_argument) unless the range lies within the disk.
   void require_range(std::uint64_t guest_offset, std::uint64_t length_bytes) const;
+
+  template <typename Request>
+  void change(Request request);
 
   /// The images opened on the way from the top of a chain to here.
   struct Chain {

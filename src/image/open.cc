@@ -69,6 +69,8 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
                                          const OpenOptions& options, Chain& chain) {
   auto impl = std::make_unique<Impl>();
   impl->filename = storage->name();
+  impl->write_through =
+      options.cache == CacheMode::writethrough || options.cache == CacheMode::directsync;
   impl->format = options.format.empty() ? probe_storage(*storage) : options.format;
   if (impl->format == "raw") {
     impl->layer = std::make_unique<raw::RawLayer>(std::move(storage), options.read_only);

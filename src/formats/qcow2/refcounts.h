@@ -100,6 +100,8 @@ class Refcounts {
   template <typename SwitchTable>
   void grow_table(SwitchTable switch_table) {
     const MutexLock lock(mutex_);
+    const bool has_room = next_free_ >> geometry_.refcount_block_bits() < table_.size();
+    if (has_room) return;  // somebody else was faster
     const GrownTable grown = write_grown_table();
     switch_table(grown.host_offset, grown.clusters);
     adopt_grown_table(grown);
