@@ -20,7 +20,6 @@ constexpr std::array<std::byte, 4> kMagic{std::byte{'Q'}, std::byte{'F'}, std::b
 constexpr std::size_t kMagicAndVersionBytes = 8;
 constexpr std::uint32_t kVersion2RefcountOrder = 4;        // spec, Header
 constexpr std::uint32_t kCryptMethodLuks = 2;              // spec, Header
-constexpr std::uint32_t kBackingFormatBytesMax = 15;       // reference
 constexpr std::uint32_t kFeatureNamesClusterBitsMin = 13;  // reference: smaller clusters get none
 constexpr std::uint64_t kFileOffsetEnd = std::uint64_t{1} << 63;  // off_t
 

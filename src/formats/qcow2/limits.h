@@ -13,6 +13,7 @@ inline constexpr std::uint32_t kRefcountOrderMax = 6;                 // spec, H
 inline constexpr std::uint64_t kL1TableBytesMax = 32u << 20;          // reference
 inline constexpr std::uint64_t kRefcountTableBytesMax = 8u << 20;     // reference
 inline constexpr std::uint32_t kBackingNameBytesMax = 1023;           // spec, Header
+inline constexpr std::uint32_t kBackingFormatBytesMax = 15;           // reference
 inline constexpr std::uint32_t kSnapshotsMax = 65536;                 // reference
 inline constexpr std::uint64_t kSnapshotTableBytesMax = 64u << 20;    // reference
 inline constexpr std::uint32_t kSnapshotExtraDataBytesMax = 1024;     // reference

@@ -1,0 +1,340 @@
+#include "formats/qcow2/create.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "formats/qcow2/header.h"
+#include "formats/qcow2/l1_entry.h"
+#include "formats/qcow2/l2_entry.h"
+#include "formats/qcow2/layout.h"
+#include "formats/qcow2/limits.h"
+#include "formats/qcow2/refcount_block.h"
+
+namespace qcowkit::qcow2 {
+
+namespace {
+
+constexpr std::uint64_t kClusterSizeDefault = 65536;
+constexpr std::uint32_t kRefcountBitsMax = 1u << kRefcountOrderMax;
+constexpr std::uint32_t kRefcountBitsVersion2 = 16;
+/// What is written at once: at least a cluster of the largest size.
+constexpr std::size_t kWriteBufferBytes = 4u << 20;
+static_assert(kWriteBufferBytes >= std::size_t{1} << kClusterBitsMax);
+
+// --- The options.
+
+void require(bool holds, const std::string& message) {
+  if (!holds) throw Error(Errc::invalid_argument, message);
+}
+
+/// Options that version 2 has no field for.
+void require_version_3(const CreateOptions& options) {
+  if (options.version == 3) return;
+  require(options.version == 2,
+          fmt::format("compat is version {}, expected 2 (0.10) or 3 (1.1)", options.version));
+  const auto refuse_if = [](bool given, std::string_view option) {
+    require(!given, fmt::format("{} needs version 3 (compat=1.1)", option));
+  };
+  refuse_if(options.refcount_bits != kRefcountBitsVersion2, "refcount_bits other than 16");
+  refuse_if(options.lazy_refcounts, "lazy_refcounts");
+  refuse_if(options.extended_l2, "extended_l2");
+  refuse_if(options.compression != CompressionType::deflate,
+            "compression_type other than zlib (deflate)");
+  refuse_if(!options.data_file.empty(), "data_file");
+}
+
+void check_widths(const CreateOptions& options, std::uint64_t cluster_size) {
+  constexpr std::uint64_t kClusterSizeMin = std::uint64_t{1} << kClusterBitsMin;
+  constexpr std::uint64_t kClusterSizeMax = std::uint64_t{1} << kClusterBitsMax;
+  constexpr std::uint64_t kExtendedL2ClusterSizeMin = std::uint64_t{1} << kExtendedL2ClusterBitsMin;
+  require(std::has_single_bit(cluster_size) && cluster_size >= kClusterSizeMin &&
+              cluster_size <= kClusterSizeMax,
+          fmt::format("cluster_size is {}, expected a power of two from {} to {}", cluster_size,
+                      kClusterSizeMin, kClusterSizeMax));
+  require(std::has_single_bit(options.refcount_bits) && options.refcount_bits <= kRefcountBitsMax,
+          fmt::format("refcount_bits is {}, expected a power of two from 1 to {}",
+                      options.refcount_bits, kRefcountBitsMax));
+  require(!options.extended_l2 || cluster_size >= kExtendedL2ClusterSizeMin,
+          fmt::format("cluster_size is {}, expected at least {} with extended_l2", cluster_size,
+                      kExtendedL2ClusterSizeMin));
+}
+
+void check_name(std::string_view option, const std::string& name, std::size_t bytes_max) {
+  require(name.size() <= bytes_max,
+          fmt::format("{} has {} bytes, expected at most {}", option, name.size(), bytes_max));
+  require(name.find('\0') == std::string::npos, fmt::format("{} has a zero byte", option));
+}
+
+void check_references(const CreateOptions& options, std::uint64_t cluster_size) {
+  check_name("backing_file", options.backing_file, kBackingNameBytesMax);
+  check_name("backing_fmt", options.backing_format, kBackingFormatBytesMax);
+  check_name("data_file", options.data_file, cluster_size);
+  const bool has_backing_file = !options.backing_file.empty();
+  require(has_backing_file || options.backing_format.empty(), "backing_fmt needs backing_file");
+  require(!options.data_file_raw || !options.data_file.empty(), "data_file_raw needs data_file");
+  require(!options.data_file_raw || !has_backing_file,
+          "data_file_raw and backing_file exclude each other");
+  require(!has_backing_file || options.preallocation == Preallocation::off || options.extended_l2,
+          "preallocation with backing_file needs extended_l2: whole clusters would hide the "
+          "backing file");
+}
+
+void check_size(const CreateOptions& options, const Geometry& g) {
+  require(options.size_bytes.has_value(), "size is missing");
+  const std::uint64_t size_max =
+      std::min(kVirtualSizeMax, kL1TableBytesMax / 8 * g.l1_entry_covers());
+  require(*options.size_bytes <= size_max,
+          fmt::format("size is {}, expected at most {} with a cluster_size of {}{}",
+                      *options.size_bytes, size_max, g.cluster_size(),
+                      g.extended_l2() ? " and extended_l2" : ""));
+}
+
+/// The header that the options ask for; its tables have no place yet.
+Header make_header(const CreateOptions& options) {
+  const std::uint64_t cluster_size =
+      options.cluster_size_bytes == 0 ? kClusterSizeDefault : options.cluster_size_bytes;
+  require_version_3(options);
+  check_widths(options, cluster_size);
+  check_references(options, cluster_size);
+
+  Header header;
+  header.version = options.version;
+  header.cluster_bits = static_cast<std::uint32_t>(std::countr_zero(cluster_size));
+  header.refcount_order = static_cast<std::uint32_t>(std::countr_zero(options.refcount_bits));
+  header.compression_type = options.compression;
+  header.backing_file = options.backing_file;
+  if (!options.backing_format.empty()) header.backing_format = options.backing_format;
+  if (!options.data_file.empty()) {
+    header.data_file = options.data_file;
+    header.incompatible_features |= incompatible::kDataFile;
+  }
+  if (options.compression != CompressionType::deflate) {
+    header.incompatible_features |= incompatible::kCompressionType;
+  }
+  if (options.extended_l2) header.incompatible_features |= incompatible::kExtendedL2;
+  if (options.lazy_refcounts) header.compatible_features |= compatible::kLazyRefcounts;
+  if (options.data_file_raw) header.autoclear_features |= autoclear::kDataFileRaw;
+  check_size(options, header.geometry());
+  header.size = *options.size_bytes;
+  return header;
+}
+
+bool provides_space(Preallocation preallocation) {
+  return preallocation == Preallocation::falloc || preallocation == Preallocation::full;
+}
+
+Layout plan(const CreateOptions& options, const Header& header) {
+  const Geometry g = header.geometry();
+  const bool has_data_file = header.data_file.has_value();
+  const bool allocates = options.preallocation != Preallocation::off;
+  const auto refuse_preallocation = [&] {
+    throw Error(Errc::invalid_argument,
+                fmt::format("size is {}, too large for preallocation with a cluster_size of {} and "
+                            "refcount_bits of {}",
+                            header.size, g.cluster_size(), g.refcount_bits()));
+  };
+  if (allocates && header.size >= kHostOffsetEnd) refuse_preallocation();
+  Layout layout = plan_layout({
+      .geometry = g,
+      .virtual_size_bytes = header.size,
+      // A raw external data file is mapped whole, so that no write needs to map it.
+      .l2_tables = allocates || options.data_file_raw,
+      .data = allocates && !has_data_file,
+      .order = provides_space(options.preallocation) && !has_data_file ? LayoutOrder::in_one_piece
+                                                                       : LayoutOrder::interleaved,
+  });
+  if (layout.refcount_table_clusters > kRefcountTableBytesMax >> g.cluster_bits() ||
+      layout.file_bytes > kHostOffsetEnd) {
+    refuse_preallocation();
+  }
+  if (has_data_file && !layout.l2_tables.empty()) {
+    layout.data = {{0, 0, g.clusters_for(header.size)}};  // of the data file
+  }
+  return layout;
+}
+
+// --- The bytes.
+
+/// Gathers tables that lie side by side into large writes.
+class TableWriter {
+ public:
+  explicit TableWriter(Storage& storage) : storage_(storage), buffer_(kWriteBufferBytes) {}
+
+  /// Room for `size_bytes` at `host_offset`, zeroed, to be filled before the next call.
+  std::span<std::byte> table(std::uint64_t host_offset, std::size_t size_bytes) {
+    if (host_offset != host_offset_ + used_ || size_bytes > buffer_.size() - used_) {
+      write_out();
+      host_offset_ = host_offset;
+    }
+    const auto room = buffer_.span().subspan(used_, size_bytes);
+    std::ranges::fill(room, std::byte{0});
+    used_ += size_bytes;
+    return room;
+  }
+  /// To be called at the end: the destructor writes nothing.
+  void write_out() {
+    if (used_ != 0) storage_.write(host_offset_, buffer_.span().first(used_));
+    used_ = 0;
+  }
+
+ private:
+  Storage& storage_;
+  Buffer buffer_;
+  std::uint64_t host_offset_ = 0;
+  std::size_t used_ = 0;
+};
+
+/// A table of 64-bit entries that may be larger than the buffer.
+template <typename EntryAt>
+void write_words(TableWriter& writer, std::uint64_t host_offset, std::uint64_t count,
+                 const EntryAt& entry_at) {
+  constexpr std::uint64_t kWordsAtOnce = 8192;
+  for (std::uint64_t first = 0; first < count; first += kWordsAtOnce) {
+    const std::uint64_t words = std::min(kWordsAtOnce, count - first);
+    const auto room = writer.table(host_offset + first * 8, words * 8);
+    for (std::uint64_t i = 0; i < words; ++i) {
+      store_big_endian<std::uint64_t>(room.data() + i * 8, entry_at(first + i));
+    }
+  }
+}
+
+void write_refcount_table(TableWriter& writer, const Layout& layout, const Geometry& g) {
+  const std::uint64_t entries =
+      layout.refcount_table_clusters * g.refcount_table_entries_per_cluster();
+  write_words(writer, layout.refcount_table_cluster << g.cluster_bits(), entries,
+              [&](std::uint64_t i) -> std::uint64_t {
+                if (i >= layout.refcount_blocks.size()) return 0;
+                return layout.refcount_blocks[i] << g.cluster_bits();
+              });
+}
+
+void write_refcount_blocks(TableWriter& writer, const Layout& layout, const Geometry& g) {
+  std::vector<std::byte> all_used(g.cluster_size());
+  for (std::uint64_t i = 0; i < g.refcount_block_entries(); ++i) {
+    store_refcount(all_used.data(), i, g.refcount_order(), 1);
+  }
+  for (std::uint64_t block = 0; block < layout.refcount_blocks.size(); ++block) {
+    const auto room =
+        writer.table(layout.refcount_blocks[block] << g.cluster_bits(), g.cluster_size());
+    std::ranges::copy(all_used, room.data());
+    const std::uint64_t first = block << g.refcount_block_bits();
+    for (std::uint64_t i = layout.end_cluster - first; i < g.refcount_block_entries(); ++i) {
+      store_refcount(room.data(), i, g.refcount_order(), 0);
+    }
+    if (layout.unused_cluster && *layout.unused_cluster >> g.refcount_block_bits() == block) {
+      store_refcount(room.data(), *layout.unused_cluster - first, g.refcount_order(), 0);
+    }
+  }
+}
+
+/// Writes the L2 tables; with extended entries no subcluster is allocated, so that preallocated
+/// clusters still show the backing file.
+void write_l2_tables(TableWriter& writer, const Layout& layout, const Geometry& g) {
+  auto run = layout.data.begin();
+  std::span<std::byte> room;
+  for (std::uint64_t table = 0; table < layout.l2_tables.size(); ++table) {
+    room = writer.table(layout.l2_tables[table] << g.cluster_bits(), g.cluster_size());
+    const std::uint64_t begin = table << g.l2_bits();
+    const std::uint64_t end = begin + g.l2_entries();
+    for (std::uint64_t guest = begin; run != layout.data.end() && guest < end; ++guest) {
+      const std::uint64_t host = run->host_cluster + (guest - run->guest_cluster);
+      const RawL2Entry entry{host << g.cluster_bits() | RawL2Entry::kCopied, 0};
+      entry.store(room.data(), guest - begin, g);
+      if (guest + 1 == run->guest_cluster + run->count) ++run;
+    }
+  }
+}
+
+void write_l1_table(TableWriter& writer, const Layout& layout, const Geometry& g) {
+  write_words(writer, layout.l1_table_cluster << g.cluster_bits(), layout.l1_entries,
+              [&](std::uint64_t i) {
+                return layout.l2_tables.empty()
+                           ? 0
+                           : L1Entry::table({layout.l2_tables[i] << g.cluster_bits()}, true).raw();
+              });
+}
+
+/// Empties the storage and gives it its size. Afterwards it is no image, durably on a device (whose
+/// old content stays otherwise).
+void make_room(Storage& storage, const Layout& layout, const Geometry& g,
+               Preallocation preallocation) {
+  if (!storage.can_grow()) {
+    storage.resize(layout.file_bytes, Preallocation::off);  // throws if the device is too small
+    storage.write_zeroes(0, g.cluster_size(), {});
+    storage.flush();
+  } else {
+    storage.resize(0, Preallocation::off);
+    if (provides_space(preallocation) && !layout.data.empty()) {
+      const Layout::DataRun& data = layout.data.front();  // all of it, as it lies in one piece
+      storage.resize(data.host_cluster << g.cluster_bits(), Preallocation::off);
+      storage.resize((data.host_cluster + data.count) << g.cluster_bits(), preallocation);
+    }
+    storage.resize(layout.file_bytes, Preallocation::off);
+  }
+}
+
+/// Data clusters of a new disk read as zeroes. A device has old content there.
+void clear_data(Storage& storage, std::uint64_t host_offset, std::uint64_t length_bytes,
+                Preallocation preallocation) {
+  if (storage.can_grow() || length_bytes == 0) return;
+  storage.write_zeroes(host_offset, length_bytes, {.may_unmap = !provides_space(preallocation)});
+}
+
+void make_data_file(Storage& data_file, std::uint64_t size_bytes, Preallocation preallocation) {
+  if (data_file.can_grow()) data_file.resize(0, Preallocation::off);
+  data_file.resize(size_bytes, preallocation);
+  clear_data(data_file, 0, size_bytes, preallocation);
+  data_file.flush();
+}
+
+/// Makes the file an image in one write of one sector, once everything else is durable.
+void write_header(Storage& storage, std::vector<std::byte> header_bytes, std::size_t cluster_size) {
+  header_bytes.resize(cluster_size);
+  std::vector<std::byte> first_sector(header_bytes.begin(), header_bytes.begin() + kSectorBytes);
+  std::fill_n(header_bytes.begin(), sizeof(RawHeader::magic), std::byte{0});
+  storage.write(0, header_bytes);
+  storage.flush();
+  storage.write(0, first_sector);
+  storage.flush();
+}
+
+}  // namespace
+
+void create_image(Storage& storage, Storage* data_file, const CreateOptions& options) {
+  Header header = make_header(options);
+  const Geometry g = header.geometry();
+  const Layout layout = plan(options, header);
+  header.l1_size = static_cast<std::uint32_t>(layout.l1_entries);
+  header.l1_table_offset = {layout.l1_table_cluster << g.cluster_bits()};
+  header.refcount_table_offset = {layout.refcount_table_cluster << g.cluster_bits()};
+  header.refcount_table_clusters = static_cast<std::uint32_t>(layout.refcount_table_clusters);
+  std::vector<std::byte> header_bytes = header.encode();  // may throw: before anything is emptied
+
+  if (header.data_file) {
+    make_room(storage, layout, g, Preallocation::off);
+    if (data_file != nullptr) make_data_file(*data_file, header.size, options.preallocation);
+  } else {
+    make_room(storage, layout, g, options.preallocation);
+    for (const Layout::DataRun& run : layout.data) {
+      clear_data(storage, run.host_cluster << g.cluster_bits(), run.count << g.cluster_bits(),
+                 options.preallocation);
+    }
+  }
+
+  TableWriter writer(storage);
+  write_refcount_table(writer, layout, g);
+  write_refcount_blocks(writer, layout, g);
+  write_l1_table(writer, layout, g);
+  write_l2_tables(writer, layout, g);
+  writer.write_out();
+  write_header(storage, std::move(header_bytes), g.cluster_size());
+}
+
+}  // namespace qcowkit::qcow2
