@@ -130,7 +130,7 @@ bool provides_space(Preallocation preallocation) {
   return preallocation == Preallocation::falloc || preallocation == Preallocation::full;
 }
 
-Layout plan(const CreateOptions& options, const Header& header) {
+Layout plan_tables(const CreateOptions& options, const Header& header) {
   const Geometry g = header.geometry();
   const bool has_data_file = header.data_file.has_value();
   const bool allocates = options.preallocation != Preallocation::off;
@@ -305,36 +305,49 @@ void write_header(Storage& storage, std::vector<std::byte> header_bytes, std::si
   storage.flush();
 }
 
+/// All that is to be known before anything is touched. Throws where the options do not go together.
+struct Plan {
+  explicit Plan(const CreateOptions& options)
+      : header(make_header(options)), layout(plan_tables(options, header)) {
+    const std::uint32_t cluster_bits = header.cluster_bits;
+    header.l1_size = static_cast<std::uint32_t>(layout.l1_entries);
+    header.l1_table_offset = {layout.l1_table_cluster << cluster_bits};
+    header.refcount_table_offset = {layout.refcount_table_cluster << cluster_bits};
+    header.refcount_table_clusters = static_cast<std::uint32_t>(layout.refcount_table_clusters);
+    header_bytes = header.encode();
+  }
+
+  Header header;
+  Layout layout;
+  std::vector<std::byte> header_bytes;
+};
+
 }  // namespace
 
-void create_image(Storage& storage, Storage* data_file, const CreateOptions& options) {
-  Header header = make_header(options);
-  const Geometry g = header.geometry();
-  const Layout layout = plan(options, header);
-  header.l1_size = static_cast<std::uint32_t>(layout.l1_entries);
-  header.l1_table_offset = {layout.l1_table_cluster << g.cluster_bits()};
-  header.refcount_table_offset = {layout.refcount_table_cluster << g.cluster_bits()};
-  header.refcount_table_clusters = static_cast<std::uint32_t>(layout.refcount_table_clusters);
-  std::vector<std::byte> header_bytes = header.encode();  // may throw: before anything is emptied
+void validate_create_options(const CreateOptions& options) { static_cast<void>(Plan(options)); }
 
+void create_image(Storage& storage, Storage* data_file, const CreateOptions& options) {
+  const Plan plan(options);
+  const Header& header = plan.header;
+  const Geometry g = header.geometry();
   if (header.data_file) {
-    make_room(storage, layout, g, Preallocation::off);
+    make_room(storage, plan.layout, g, Preallocation::off);
     if (data_file != nullptr) make_data_file(*data_file, header.size, options.preallocation);
   } else {
-    make_room(storage, layout, g, options.preallocation);
-    for (const Layout::DataRun& run : layout.data) {
+    make_room(storage, plan.layout, g, options.preallocation);
+    for (const Layout::DataRun& run : plan.layout.data) {
       clear_data(storage, run.host_cluster << g.cluster_bits(), run.count << g.cluster_bits(),
                  options.preallocation);
     }
   }
 
   TableWriter writer(storage);
-  write_refcount_table(writer, layout, g);
-  write_refcount_blocks(writer, layout, g);
-  write_l1_table(writer, layout, g);
-  write_l2_tables(writer, layout, g);
+  write_refcount_table(writer, plan.layout, g);
+  write_refcount_blocks(writer, plan.layout, g);
+  write_l1_table(writer, plan.layout, g);
+  write_l2_tables(writer, plan.layout, g);
   writer.write_out();
-  write_header(storage, std::move(header_bytes), g.cluster_size());
+  write_header(storage, plan.header_bytes, g.cluster_size());
 }
 
 }  // namespace qcowkit::qcow2
