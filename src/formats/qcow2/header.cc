@@ -21,7 +21,6 @@ constexpr std::size_t kMagicAndVersionBytes = 8;
 constexpr std::uint32_t kVersion2RefcountOrder = 4;        // spec, Header
 constexpr std::uint32_t kCryptMethodLuks = 2;              // spec, Header
 constexpr std::uint32_t kFeatureNamesClusterBitsMin = 13;  // reference: smaller clusters get none
-constexpr std::uint64_t kFileOffsetEnd = std::uint64_t{1} << 63;  // off_t
 
 /// The bitmaps extension's bytes (qcow2 spec, Bitmaps extension).
 struct RawBitmapsExtension {
@@ -64,7 +63,7 @@ HostOffset table_at(std::string_view field, std::uint64_t offset, std::uint64_t 
   require(is_aligned(offset, cluster_size), field, offset,
           fmt::format("a multiple of the cluster size {}", cluster_size));
   require(length_bytes == 0 || offset != 0, field, offset, "a place behind the header");
-  require(length_bytes <= kFileOffsetEnd && offset <= kFileOffsetEnd - length_bytes, field, offset,
+  require(length_bytes <= kFileEnd && offset <= kFileEnd - length_bytes, field, offset,
           fmt::format("at most 2^63 less the table's {} bytes", length_bytes));
   return {offset};
 }

@@ -20,9 +20,14 @@ inline constexpr std::uint32_t kSnapshotExtraDataBytesMax = 1024;     // referen
 inline constexpr std::uint32_t kBitmapsMax = 65535;                   // reference
 inline constexpr std::uint64_t kBitmapDirectoryBytesMax = 64u << 20;  // reference
 inline constexpr std::uint32_t kBitmapNameBytesMax = 1023;            // reference
+inline constexpr std::uint32_t kBitmapGranularityBitsMin = 9;         // reference
+inline constexpr std::uint32_t kBitmapGranularityBitsMax = 31;        // reference
+inline constexpr std::uint32_t kBitmapTableEntriesMax = 1u << 27;     // reference
 inline constexpr std::uint32_t kSectorBytes = 512;
 /// Host offsets in L1 and L2 entries have 56 bits (spec, Cluster mapping).
 inline constexpr std::uint64_t kHostOffsetEnd = std::uint64_t{1} << 56;
+/// Files end below this (off_t).
+inline constexpr std::uint64_t kFileEnd = std::uint64_t{1} << 63;
 /// Virtual sizes above this are refused: sums of guest offsets and lengths never overflow.
 inline constexpr std::uint64_t kVirtualSizeMax = std::uint64_t{1} << 62;
 
