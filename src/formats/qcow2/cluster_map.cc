@@ -212,8 +212,10 @@ std::uint64_t ClusterMap::extend_run(GuestOffset guest_offset, std::uint64_t len
   const Geometry& g = rules_.geometry;
   std::uint64_t run = extent.length_bytes;
   // Standard entries can be compared as they are; extended ones have to be understood.
+  // In a data file, host offset 0 differs from "none" by the COPIED flag.
+  const bool copied_counts = purpose == Purpose::overwrite || rules_.data_file;
   const std::uint64_t mask = RawL2Entry::kOffsetMask | RawL2Entry::kCompressed | RawL2Entry::kZero |
-                             (purpose == Purpose::overwrite ? RawL2Entry::kCopied : 0);
+                             (copied_counts ? RawL2Entry::kCopied : 0);
   const std::uint64_t step = extent.has_host_offset ? g.cluster_size() : 0;
   std::uint64_t expected = first.descriptor & mask;
 

@@ -59,7 +59,8 @@ class Metadata {
   /// Returns when everything that was changed before is durable. A failure is remembered: later
   /// calls fail, too.
   void flush();
-  /// Flushes, brings all refcounts to the disk and takes back what `before_change` said.
+  /// Flushes, brings all refcounts to the disk and takes back what `before_change` said. Changes
+  /// may follow.
   void close();
   /// Called with each host range that has become free.
   void on_free(std::function<void(HostOffset, std::uint64_t bytes)> hook) {

@@ -167,7 +167,8 @@ CheckReport Qcow2Layer::check(const CheckOptions& options) {
   if (options.repair != Repair::none && read_only_) {
     throw Error(Errc::read_only, "the image is open read-only and cannot be repaired");
   }
-  if (!read_only_) metadata_.flush();
+  // Also what a flush leaves in memory: refcounts that went down, and with lazy refcounts all.
+  if (!read_only_) metadata_.close();
   const CheckReport report = check_image(*storage_, read_header(*storage_), options);
   if (options.repair != Repair::none) metadata_.reload(read_header(*storage_));
   return report;

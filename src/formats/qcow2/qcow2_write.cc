@@ -233,6 +233,13 @@ void Qcow2Layer::set_fill(WritePlan& plan, GuestOffset begin, GuestOffset end) c
                     static_cast<unsigned>(std::countr_zero(first)) * geometry_.subcluster_size();
   plan.fill_end = last_cluster +
                   static_cast<unsigned>(32 - std::countl_zero(last)) * geometry_.subcluster_size();
+  if (plan.action != WritePlan::Action::reuse) return;
+  // Around the data, what is there already stays: somebody else may be writing to it in place.
+  const auto is_there = [&](GuestOffset cluster, RawL2Entry raw, GuestOffset o) {
+    return (decode(raw, cluster).allocated & subclusters_in(cluster, o, o + 1)) != 0;
+  };
+  if (is_there(plan.first_cluster, plan.old_entries.front(), begin)) plan.fill_begin = begin;
+  if (is_there(last_cluster, plan.old_entries.back(), {end.value - 1})) plan.fill_end = end;
 }
 
 /// Writes the data, with what is copied on write around it, as one request.

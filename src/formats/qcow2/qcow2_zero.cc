@@ -96,7 +96,7 @@ void Qcow2Layer::change_entries(GuestOffset begin, GuestOffset end, const EntryC
         const bool had_host = old.kind == L2Mapping::Kind::compressed || old.has_host_cluster;
         if (!had_host || now.has_host_cluster) continue;
         free_old(old_entries[i], cluster);
-        if (data_file_) data_file_->discard(cluster.value, geometry_.cluster_size());
+        if (data_file_) data_file_->discard(old.host_offset.value, geometry_.cluster_size());
       }
     }
     begin = part_end;

@@ -303,6 +303,8 @@ std::vector<HostRun> Refcounts::count_runs_becoming_free(const std::vector<Defer
     std::uint64_t count = 0;
     for (; i < clusters.size() && clusters[i] == cluster; ++i) ++count;
     if (get(cluster) != count) continue;  // somebody else uses it, too
+    // No compressed stream may join it any more.
+    if (byte_cursor_ != 0 && byte_cursor_ >> geometry_.cluster_bits() == cluster) byte_cursor_ = 0;
     if (!runs.empty() &&
         runs.back().host_offset + runs.back().clusters * geometry_.cluster_size() ==
             cluster_offset(cluster)) {
