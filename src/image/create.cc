@@ -64,7 +64,7 @@ void Image::create(Storage& storage, const CreateOptions& options) {
   const CreateOptions complete = with_backing_looked_at(storage.name(), options);
   require_size(complete);
   if (!complete.data_file.empty()) {
-    const std::string data_path = resolve_reference(storage.name(), complete.data_file);
+    const std::string data_path = resolve_data_file(complete.data_file);
     const auto data_file = open_file(data_path, {.create = true, .cache = complete.cache});
     format_storage(storage, data_file.get(), complete);
     data_file->close();
@@ -81,7 +81,7 @@ void Image::create(const std::string& path, const CreateOptions& options) {
     if (complete.format == "qcow2") qcow2::validate_create_options(complete);
     std::unique_ptr<Storage> data_file;
     if (!complete.data_file.empty()) {
-      const std::string data_path = resolve_reference(path, complete.data_file);
+      const std::string data_path = resolve_data_file(complete.data_file);
       if (file_identity(data_path) == file_identity(path)) {
         throw Error(Errc::invalid_argument, "the external data file cannot be the image itself");
       }

@@ -31,13 +31,12 @@ void require_allowed(const References& references, const std::string& path) {
   }
 }
 
-std::unique_ptr<Storage> open_data_file(const std::string& image_path, const qcow2::Header& header,
-                                        const OpenOptions& options) {
+std::unique_ptr<Storage> open_data_file(const qcow2::Header& header, const OpenOptions& options) {
   if (!header.data_file) {
     throw Error(Errc::invalid_argument,
                 "header: the image has an external data file, but not its name");
   }
-  const std::string path = resolve_reference(image_path, *header.data_file);
+  const std::string path = resolve_data_file(*header.data_file);
   require_allowed(options.references, path);
   try {
     return open_file(path, {.read_only = options.read_only,
@@ -83,7 +82,7 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
   qcow2::Header header = qcow2::Qcow2Layer::read_header(*storage);
   std::unique_ptr<Storage> data_file;
   if (header.has(qcow2::incompatible::kDataFile) && options.open_data_file) {
-    data_file = open_data_file(impl->filename, header, options);
+    data_file = open_data_file(header, options);
   }
   const std::string backing_name = header.backing_file;
   const std::string backing_format = header.backing_format.value_or("");
@@ -134,8 +133,8 @@ std::unique_ptr<Image> Image::open(const std::string& path, const OpenOptions& o
 }
 
 std::unique_ptr<Image> Image::open(std::unique_ptr<Storage> storage, const OpenOptions& options) {
-  Impl::Chain chain;
   const std::string name = storage->name();
+  Impl::Chain chain{{file_identity(name)}};
   try {
     return Impl::open(std::move(storage), options, chain);
   } catch (const Error& error) {

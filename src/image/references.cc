@@ -17,17 +17,21 @@ std::string protocol_of(const std::string& name) {
   return end != std::string::npos && name[end] == ':' ? name.substr(0, end) : std::string();
 }
 
+/// The path in a name that may have "file:" in front.
+std::string path_in(const std::string& name) {
+  const std::string protocol = protocol_of(name);
+  if (protocol.empty()) return name;
+  if (protocol == "file") return name.substr(sizeof("file:") - 1);
+  throw Error(Errc::unsupported,
+              fmt::format("'{}': protocol '{}' is not supported", name, protocol));
+}
+
 }  // namespace
 
+std::string resolve_data_file(const std::string& name) { return path_in(name); }
+
 std::string resolve_reference(const std::string& image_path, const std::string& name) {
-  std::string path = name;
-  const std::string protocol = protocol_of(name);
-  if (protocol == "file") {
-    path = name.substr(sizeof("file:") - 1);
-  } else if (!protocol.empty()) {
-    throw Error(Errc::unsupported,
-                fmt::format("'{}': protocol '{}' is not supported", name, protocol));
-  }
+  const std::string path = path_in(name);
   if (path.empty() || path.front() == '/') return path;
   const std::size_t folder_end = image_path.rfind('/');
   return folder_end == std::string::npos ? path : image_path.substr(0, folder_end + 1) + path;

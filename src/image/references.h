@@ -10,6 +10,11 @@ namespace qcowkit {
 /// protocol of "nbd:..." and the like.
 std::string resolve_reference(const std::string& image_path, const std::string& name);
 
+/// The path of the external data file called `name`. The reference takes relative names from the
+/// working directory, unlike those of backing files; an image must mean one file to everybody.
+/// Throws as above.
+std::string resolve_data_file(const std::string& name);
+
 /// Something that is equal for two paths exactly if they lead to the same file.
 std::string file_identity(const std::string& path);
 
