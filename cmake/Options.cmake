@@ -3,7 +3,9 @@ add_library(qcowkit_options INTERFACE)
 target_compile_options(qcowkit_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow
   -Wnon-virtual-dtor -Wold-style-cast -Wcast-qual -Wunused -Woverloaded-virtual -Wdouble-promotion
   # Position-independent code may be inlined all the same: nobody replaces our functions.
-  -fno-semantic-interposition)
+  -fno-semantic-interposition
+  # So that the linker can leave out what a program does not use.
+  -ffunction-sections -fdata-sections)
 if(QCOWKIT_WERROR)
   target_compile_options(qcowkit_options INTERFACE -Werror)
 endif()

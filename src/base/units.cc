@@ -4,7 +4,7 @@
 #include <fmt/core.h>
 
 #include <charconv>
-#include <cmath>
+#include <cstdlib>
 #include <system_error>
 
 #include "base/checked.h"
@@ -45,14 +45,14 @@ std::errc take_integer(std::string_view& text, int base, std::uint64_t& value) {
 /// that a double rounds up to 1 counts as 0, which is what the reference makes of it.
 std::uint64_t take_fraction(std::string_view& text) {
   if (!text.starts_with('.')) return 0;
-  std::size_t length = 1;
+  text.remove_prefix(1);
+  std::size_t length = 0;
   while (length < text.size() && is_digit(text[length])) ++length;
-  double fraction = 0;
-  if (length > 1) {
-    std::from_chars(text.data(), text.data() + length, fraction, std::chars_format::fixed);
-  }
+  // "5e-1" means the same in every locale, ".5" does not.
+  const std::string number = fmt::format("0{}e-{}", text.substr(0, length), length);
   text.remove_prefix(length);
-  return fraction < 1 ? static_cast<std::uint64_t>(std::ldexp(fraction, 64)) : 0;
+  const double fraction = std::strtod(number.c_str(), nullptr);
+  return fraction < 1 ? static_cast<std::uint64_t>(fraction * 0x1p64) : 0;
 }
 
 /// `whole` and `fraction` (in units of 2^-64) times 2^`bits`, rounded to an integer.
@@ -99,9 +99,8 @@ std::string human_size(std::uint64_t bytes) {
   static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   unsigned unit = 0;
   while (unit < 6 && bytes >> (10 * unit) >= 1000) ++unit;
-  return fmt::format("{:.3g} {}",
-                     std::ldexp(static_cast<double>(bytes), -10 * static_cast<int>(unit)),
-                     kUnits[unit]);
+  const double units = static_cast<double>(bytes) / static_cast<double>(1ULL << (10 * unit));
+  return fmt::format("{:.3g} {}", units, kUnits[unit]);
 }
 
 }  // namespace qcowkit
