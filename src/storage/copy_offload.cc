@@ -21,9 +21,7 @@ bool means_impossible(int error) noexcept {
   return error == EOPNOTSUPP || error == ENOSYS || error == ENOTTY || error == EXDEV;
 }
 
-void advance(FilePlace& place, std::uint64_t bytes) noexcept { place.host_offset += bytes; }
-
-int clone(FilePlace source, FilePlace destination, std::uint64_t length_bytes) noexcept {
+int clone_range(FilePlace source, FilePlace destination, std::uint64_t length_bytes) noexcept {
   file_clone_range range{};
   range.src_fd = source.fd;
   range.src_offset = source.host_offset;
@@ -36,8 +34,8 @@ int clone(FilePlace source, FilePlace destination, std::uint64_t length_bytes) n
 }
 
 /// Returns how many bytes were copied, and in `error` why it were no more.
-std::uint64_t copy_in_kernel(FilePlace source, FilePlace destination, std::uint64_t length_bytes,
-                             int& error) noexcept {
+std::uint64_t copy_range(FilePlace source, FilePlace destination, std::uint64_t length_bytes,
+                         int& error) noexcept {
   std::uint64_t done = 0;
   error = 0;
   while (done < length_bytes) {
@@ -55,50 +53,91 @@ std::uint64_t copy_in_kernel(FilePlace source, FilePlace destination, std::uint6
 
 }  // namespace
 
-std::uint64_t CopyOffload::copy(FilePlace source, FilePlace destination,
-                                std::uint64_t length_bytes) noexcept {
+/// A copy under way.
+struct CopyOffload::Task {
+  FilePlace source;                // of the next byte
+  FilePlace destination;           // of the next byte
+  std::uint64_t length_bytes = 0;  // what is left, none of it past the source's end
+  std::uint64_t done_bytes = 0;
+  std::uint64_t source_device = kNone;
+  std::uint64_t block_bytes = 1;  // what the destination's file system clones by
+
+  void advance(std::uint64_t bytes) noexcept {
+    source.host_offset += bytes;
+    destination.host_offset += bytes;
+    length_bytes -= bytes;
+    done_bytes += bytes;
+  }
+  /// Bytes up to the next start of a block.
+  std::uint64_t to_next_block() const noexcept {
+    return std::min((block_bytes - source.host_offset % block_bytes) % block_bytes, length_bytes);
+  }
+  bool is_congruent() const noexcept {
+    return source.host_offset % block_bytes == destination.host_offset % block_bytes;
+  }
+};
+
+CopyOffload::Task CopyOffload::prepare(FilePlace source, FilePlace destination,
+                                       std::uint64_t length_bytes) noexcept {
+  Task task{source, destination};
   struct stat from {};
   struct stat to {};
-  if (::fstat(source.fd, &from) != 0 || ::fstat(destination.fd, &to) != 0) return 0;
+  if (::fstat(source.fd, &from) != 0 || ::fstat(destination.fd, &to) != 0) return task;
   const auto source_size = static_cast<std::uint64_t>(from.st_size);
-  if (source.host_offset >= source_size) return 0;
-  const std::uint64_t length = std::min(length_bytes, source_size - source.host_offset);
-  const auto device = static_cast<std::uint64_t>(from.st_dev);
-
-  // What can be cloned is the blocks in the middle; what is before and after them is copied.
-  const std::uint64_t block = std::max<std::uint64_t>(static_cast<std::uint64_t>(to.st_blksize), 1);
-  const bool may_clone = cannot_clone_from_.load(std::memory_order_relaxed) != device &&
-                         source.host_offset % block == destination.host_offset % block;
-  const std::uint64_t head =
-      may_clone ? std::min((block - source.host_offset % block) % block, length) : 0;
-  const std::uint64_t middle = may_clone ? (length - head) / block * block : 0;
-
-  std::uint64_t done = 0;
-  const auto copy_up_to = [&](std::uint64_t end) {
-    if (done == end) return true;
-    if (cannot_copy_from_.load(std::memory_order_relaxed) == device) return false;
-    int error = 0;
-    const std::uint64_t copied = copy_in_kernel(source, destination, end - done, error);
-    if (means_impossible(error)) cannot_copy_from_.store(device, std::memory_order_relaxed);
-    advance(source, copied);
-    advance(destination, copied);
-    done += copied;
-    return done == end;
-  };
-
-  if (!copy_up_to(head)) return done;
-  if (middle > 0) {
-    const int error = clone(source, destination, middle);
-    if (error == 0) {
-      advance(source, middle);
-      advance(destination, middle);
-      done += middle;
-    } else if (means_impossible(error)) {
-      cannot_clone_from_.store(device, std::memory_order_relaxed);
-    }
+  if (source.host_offset < source_size) {
+    task.length_bytes = std::min(length_bytes, source_size - source.host_offset);
   }
-  copy_up_to(length);
-  return done;
+  task.source_device = static_cast<std::uint64_t>(from.st_dev);
+  task.block_bytes = std::max<std::uint64_t>(static_cast<std::uint64_t>(to.st_blksize), 1);
+  return task;
+}
+
+/// Returns true if all of the bytes were copied.
+bool CopyOffload::copy_bytes(Task& task, std::uint64_t length_bytes) noexcept {
+  if (length_bytes == 0) return true;
+  if (cannot_copy_from_.load(std::memory_order_relaxed) == task.source_device) return false;
+  int error = 0;
+  const std::uint64_t copied = copy_range(task.source, task.destination, length_bytes, error);
+  task.advance(copied);
+  if (means_impossible(error)) {
+    cannot_copy_from_.store(task.source_device, std::memory_order_relaxed);
+  }
+  return copied == length_bytes;
+}
+
+/// Clones all whole blocks, or nothing. The task is at a block's start in both files.
+void CopyOffload::clone_blocks(Task& task) noexcept {
+  const std::uint64_t length = task.length_bytes / task.block_bytes * task.block_bytes;
+  if (length == 0) return;
+  const int error = clone_range(task.source, task.destination, length);
+  if (error == 0) task.advance(length);
+  if (means_impossible(error)) {
+    cannot_clone_from_.store(task.source_device, std::memory_order_relaxed);
+  }
+}
+
+bool CopyOffload::may_clone(const Task& task) const noexcept {
+  return task.is_congruent() &&
+         cannot_clone_from_.load(std::memory_order_relaxed) != task.source_device;
+}
+
+std::uint64_t CopyOffload::copy(FilePlace source, FilePlace destination,
+                                std::uint64_t length_bytes) noexcept {
+  Task task = prepare(source, destination, length_bytes);
+  if (may_clone(task)) {
+    // Only whole blocks can be cloned; what is before and after them is copied.
+    if (!copy_bytes(task, task.to_next_block())) return task.done_bytes;
+    clone_blocks(task);
+  }
+  copy_bytes(task, task.length_bytes);
+  return task.done_bytes;
+}
+
+std::uint64_t CopyOffload::clone(FilePlace source, FilePlace destination,
+                                 std::uint64_t length_bytes) noexcept {
+  Task task = prepare(source, destination, length_bytes);
+  if (may_clone(task) && task.to_next_block() == 0) clone_blocks(task);
+  return task.done_bytes;
 }
 
 }  // namespace qcowkit

@@ -128,7 +128,8 @@ int DirectIo::write_padded(std::uint64_t host_offset, std::span<const iovec> fro
     throw;
   }
   const int cut_error = cut_off_beyond(true_end);
-  return error != 0 ? error : cut_error;
+  if (error != 0 || cut_error != 0) return error != 0 ? error : cut_error;
+  return !is_write_through_ || ::fdatasync(fd_.get()) == 0 ? 0 : errno;
 }
 
 /// Writes whole sectors, those at the edges completed from the file. The caller holds the range:

@@ -32,9 +32,14 @@ DirectAlignment find_direct_alignment(int fd, std::uint32_t device_sector_bytes)
 /// from `changes()` while it does.
 class DirectIo {
  public:
-  /// `is_device`: the size is fixed, nothing is ever cut off.
-  DirectIo(const FileDescriptor& fd, DirectAlignment alignment, bool is_device) noexcept
-      : fd_(fd), alignment_(alignment), is_device_(is_device) {}
+  /// `is_device`: the size is fixed, nothing is ever cut off. `is_write_through`: the file is open
+  /// with O_DSYNC, and cutting off is to be as durable as writing.
+  DirectIo(const FileDescriptor& fd, DirectAlignment alignment, bool is_device,
+           bool is_write_through) noexcept
+      : fd_(fd),
+        alignment_(alignment),
+        is_device_(is_device),
+        is_write_through_(is_write_through) {}
 
   const DirectAlignment& alignment() const noexcept { return alignment_; }
   RangeLock& changes() noexcept { return changes_; }
@@ -61,6 +66,7 @@ class DirectIo {
   const FileDescriptor& fd_;
   const DirectAlignment alignment_;
   const bool is_device_;
+  const bool is_write_through_;
 
   RangeLock changes_;
   mutable Mutex size_mutex_;

@@ -63,7 +63,7 @@ class FileExtents {
     FileExtents& extents_;
   };
 
-  /// `trusts_holes`: nobody else changes the file, so that holes may be remembered as well.
+  /// `trusts_holes`: nobody else can change the file, so that holes may be remembered as well.
   FileExtents(const FileDescriptor& fd, bool trusts_holes) noexcept
       : fd_(fd), trusts_holes_(trusts_holes) {}
 

@@ -27,8 +27,8 @@ FileStorage::FileStorage(std::string path, const FileOptions& options, Opened op
       device_sector_bytes_(opened.device_sector_bytes),
       is_locked_(opened.is_locked),
       space_(fd_, kind_),
-      extents_(fd_, options.locking != Locking::force_share) {
-  if (opened.direct) direct_.emplace(fd_, *opened.direct, is_device());
+      extents_(fd_, is_locked_) {
+  if (opened.direct) direct_.emplace(fd_, *opened.direct, is_device(), is_write_through());
 }
 
 FileStorage::~FileStorage() {
@@ -116,6 +116,16 @@ std::uint32_t FileStorage::alignment() const noexcept {
 
 std::uint64_t FileStorage::copy_from(Storage& source, std::uint64_t source_host_offset,
                                      std::uint64_t host_offset, std::uint64_t length_bytes) {
+  return offload(&CopyOffload::copy, source, source_host_offset, host_offset, length_bytes);
+}
+
+std::uint64_t FileStorage::clone_from(Storage& source, std::uint64_t source_host_offset,
+                                      std::uint64_t host_offset, std::uint64_t length_bytes) {
+  return offload(&CopyOffload::clone, source, source_host_offset, host_offset, length_bytes);
+}
+
+std::uint64_t FileStorage::offload(Offload how, Storage& source, std::uint64_t source_host_offset,
+                                   std::uint64_t host_offset, std::uint64_t length_bytes) {
   require_writable();
   auto* const file = dynamic_cast<FileStorage*>(&source);
   if (file == nullptr || file->is_device() || is_device()) return 0;
@@ -134,9 +144,9 @@ std::uint64_t FileStorage::copy_from(Storage& source, std::uint64_t source_host_
     length_bytes = align_down(length_bytes, sector);
     const RangeLock::Guard guard(direct_->changes(), host_offset, host_offset + length_bytes,
                                  RangeLock::Mode::shared);
-    copied = copy_offload_.copy(from, to, length_bytes);
+    copied = (copy_offload_.*how)(from, to, length_bytes);
   } else {
-    copied = copy_offload_.copy(from, to, length_bytes);
+    copied = (copy_offload_.*how)(from, to, length_bytes);
   }
   if (copied > 0 && sync_if_write_through() != 0) return 0;
   return copied;

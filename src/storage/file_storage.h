@@ -36,6 +36,8 @@ class FileStorage final : public Storage {
   bool can_grow() const noexcept override { return kind_ == FileKind::regular; }
   std::uint64_t copy_from(Storage& source, std::uint64_t source_host_offset,
                           std::uint64_t host_offset, std::uint64_t length_bytes) override;
+  std::uint64_t clone_from(Storage& source, std::uint64_t source_host_offset,
+                           std::uint64_t host_offset, std::uint64_t length_bytes) override;
   std::uint32_t alignment() const noexcept override;
   bool is_read_only() const noexcept override { return options_.read_only; }
   const std::string& name() const noexcept override { return name_; }
@@ -76,6 +78,10 @@ class FileStorage final : public Storage {
   int set_size(std::uint64_t new_size_bytes);
   int preallocate(std::uint64_t old_size, std::uint64_t new_size, Preallocation preallocation);
   int sync_if_write_through();
+
+  using Offload = std::uint64_t (CopyOffload::*)(FilePlace, FilePlace, std::uint64_t) noexcept;
+  std::uint64_t offload(Offload how, Storage& source, std::uint64_t source_host_offset,
+                        std::uint64_t host_offset, std::uint64_t length_bytes);
 
   // Constant after construction, but for what `close` does to the descriptor.
   const std::string name_;

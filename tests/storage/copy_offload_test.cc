@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -94,6 +95,25 @@ TEST(CopyFrom, NothingIsCopiedFromPastTheEnd) {
   EXPECT_EQ(target->copy_from(*source, ~std::uint64_t{0} - 1, 0, 4096), 0U);
   EXPECT_LE(target->copy_from(*source, 8192, 8192, 1 << 20), 10'000U - 8192U);
   EXPECT_LE(target->size(), 10'000U);
+}
+
+TEST(CloneFrom, WholeBlocksAreSharedOrNothingIsDone) {
+  const TempDir folder;
+  const auto source = create(folder.file("source"));
+  const auto target = create(folder.file("target"));
+  source->write(0, pattern(100'000));
+  target->write(0, Bytes(300'000, std::byte{1}));
+  const std::uint64_t cloned = target->clone_from(*source, 0, 131'072, 200'000);
+  EXPECT_LE(cloned, 100'000U);
+  EXPECT_EQ(cloned % 512, 0U);
+  Bytes expected(300'000, std::byte{1});
+  std::copy_n(pattern(100'000).begin(), cloned, expected.begin() + 131'072);
+  EXPECT_EQ(read_all(*target, 0, 300'000), expected);
+  // No block starts at these.
+  EXPECT_EQ(target->clone_from(*source, 1, 131'072, 65'536), 0U);
+  EXPECT_EQ(target->clone_from(*source, 1, 1, 65'536), 0U);
+  EXPECT_EQ(target->clone_from(*source, 1 << 20, 0, 65'536), 0U);
+  EXPECT_EQ(read_all(*target, 0, 300'000), expected);
 }
 
 TEST(CopyFrom, OtherStoragesAreNotCopied) {

@@ -29,7 +29,7 @@ class DirectIoFile : public testing::Test {
     if (fd < 0 && errno == EINVAL) GTEST_SKIP() << "the file system has no O_DIRECT";
     ASSERT_GE(fd, 0);
     fd_ = std::make_unique<FileDescriptor>(fd);
-    io_ = std::make_unique<DirectIo>(*fd_, find_direct_alignment(fd, 0), false);
+    io_ = std::make_unique<DirectIo>(*fd_, find_direct_alignment(fd, 0), false, false);
   }
   int write(std::uint64_t offset, const Bytes& bytes) {
     Bytes copy = bytes;
