@@ -47,8 +47,8 @@ ClusterMap::ClusterMap(Storage& storage, Storage* data_storage, const L2Rules& r
     : storage_(storage),
       data_storage_(data_storage),
       rules_(rules),
-      slices_(std::min(kSliceBytes, rules.geometry.cluster_size()),
-              cache_bytes / std::min(kSliceBytes, rules.geometry.cluster_size())) {}
+      slice_bytes_(std::min(kSliceBytes, rules.geometry.cluster_size())),
+      slices_(slice_bytes_, cache_bytes / slice_bytes_) {}
 
 void ClusterMap::load(const Header& header) {
   Buffer raw(std::uint64_t{header.l1_size} * 8);
@@ -88,7 +88,7 @@ L1Entry ClusterMap::l1_entry(GuestOffset guest_offset) const {
 std::uint64_t ClusterMap::slice_offset(L1Entry entry, GuestOffset guest_offset) const noexcept {
   const std::uint64_t byte = rules_.geometry.l2_index(guest_offset)
                              << rules_.geometry.l2_entry_bits();
-  return entry.l2_table().value + align_down(byte, slices_.slice_bytes());
+  return entry.l2_table().value + align_down(byte, slice_bytes_);
 }
 
 L2Mapping ClusterMap::decode(RawL2Entry raw, GuestOffset guest_offset) const {
@@ -131,7 +131,7 @@ LayerExtent ClusterMap::find_for(Purpose purpose, GuestOffset guest_offset,
 }
 
 void ClusterMap::load_slice(std::uint64_t slice_host_offset, std::uint64_t generation) {
-  Buffer data(slices_.slice_bytes());
+  Buffer data(slice_bytes_);
   storage_.read(slice_host_offset, data.span());
   const ExclusiveLock lock(mutex_);
   // While the lock was not held, the slice may have been loaded, changed, written and dropped.
@@ -306,18 +306,18 @@ std::optional<HostOffset> ClusterMap::install_table(GuestOffset guest_offset,
   if (old_table) {
     storage_.read(old_table->value, content.span());
     storage_.write(new_table.value, content.span());
-  } else if (slices_.slice_bytes() < g.cluster_size()) {
+  } else if (slice_bytes_ < g.cluster_size()) {
     storage_.write_zeroes(new_table.value, g.cluster_size(), {});
   }
 
   const ExclusiveLock lock(mutex_);
   ++generation_;
-  for (std::uint64_t at = 0; at < g.cluster_size(); at += slices_.slice_bytes()) {
+  for (std::uint64_t at = 0; at < g.cluster_size(); at += slice_bytes_) {
     slices_.forget(new_table.value + at);
   }
   const std::uint64_t index = g.l1_index(guest_offset);
   const L1Entry entry = L1Entry::table(new_table, true);
-  Buffer slice(slices_.slice_bytes());
+  Buffer slice(slice_bytes_);
   const std::uint64_t slice_at = slice_offset(entry, guest_offset);
   if (old_table) {
     std::memcpy(slice.data(), content.data() + (slice_at - new_table.value), slice.size());
@@ -371,7 +371,7 @@ ClusterMap::Dirty ClusterMap::begin_write() {
   for (const MetadataCache::Slice* slice : dirty.slices) {
     const std::uint64_t table = rules_.geometry.cluster_start(slice->host_offset());
     MetadataWrites& batch = dirty.unlinked_tables.contains(table) ? dirty.unlinked : dirty.linked;
-    batch.add({slice->host_offset()}, {slice->data(), slices_.slice_bytes()});
+    batch.add({slice->host_offset()}, {slice->data(), slice_bytes_});
   }
   constexpr std::uint64_t kEntriesPerSector = kSectorBytes / 8;
   for (const std::uint64_t sector : dirty.l1_sectors) {

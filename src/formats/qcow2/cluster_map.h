@@ -91,7 +91,7 @@ class ClusterMap {
 
   std::uint64_t slice_offset(L1Entry entry, GuestOffset guest_offset) const noexcept;
   std::uint64_t entries_per_slice() const noexcept {
-    return slices_.slice_bytes() >> rules_.geometry.l2_entry_bits();
+    return slice_bytes_ >> rules_.geometry.l2_entry_bits();
   }
   std::uint64_t index_in_slice(GuestOffset guest_offset) const noexcept {
     return rules_.geometry.l2_index(guest_offset) & (entries_per_slice() - 1);
@@ -116,6 +116,7 @@ class ClusterMap {
   Storage& storage_;
   Storage* const data_storage_;
   const L2Rules rules_;
+  const std::uint64_t slice_bytes_;
 
   std::atomic<bool> wants_write_back_{false};
 
