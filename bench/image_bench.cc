@@ -3,7 +3,7 @@
 
 #include <random>
 
-#include "images.h"
+#include "bench/images.h"
 
 namespace qcowkit::bench {
 namespace {

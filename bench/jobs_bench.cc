@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "images.h"
+#include "bench/images.h"
 #include "qcowkit/jobs.h"
 
 namespace qcowkit::bench {

@@ -1,26 +1,13 @@
-// Compressing clusters, and reading compressed ones.
+// Reading compressed clusters of an image.
 #include <benchmark/benchmark.h>
 
-#include "images.h"
+#include "bench/images.h"
 
 namespace qcowkit::bench {
 namespace {
 
 constexpr std::uint64_t kClusterBytes = 65536;
 constexpr std::uint64_t kDiskBytes = 64 << 20;
-
-void compress_64k(benchmark::State& state, CompressionType type, int level) {
-  const auto image = make_qcow2(kClusterBytes, Medium::memory, kClusterBytes, type);
-  const auto cluster = realistic_bytes(kClusterBytes, 1);
-  std::size_t compressed_bytes = 0;
-  for (auto _ : state) compressed_bytes = image->compress(cluster, level).bytes.size();
-  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(kClusterBytes));
-  state.counters["percent"] =
-      100.0 * static_cast<double>(compressed_bytes) / static_cast<double>(kClusterBytes);
-}
-BENCHMARK_CAPTURE(compress_64k, deflate, CompressionType::deflate, 0);
-BENCHMARK_CAPTURE(compress_64k, deflate_6, CompressionType::deflate, 6);
-BENCHMARK_CAPTURE(compress_64k, zstd, CompressionType::zstd, 0);
 
 std::unique_ptr<Image> compressed_disk(CompressionType type) {
   auto image = make_qcow2(kDiskBytes, Medium::file, kClusterBytes, type);

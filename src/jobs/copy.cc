@@ -1,0 +1,235 @@
+// Copies images: reads in parallel, and writes so that the target lies in order.
+#include <algorithm>
+#include <cstring>
+
+#include "base/checked.h"
+#include "base/worker_pool.h"
+#include "jobs/copy_planner.h"
+#include "jobs/progress.h"
+#include "jobs/zero_detect.h"
+#include "qcowkit/jobs.h"
+
+namespace qcowkit {
+
+namespace {
+
+/// Each item is planned by one thread at a time, prepared by many at once (read, searched for
+/// zeroes, compressed) and written either one by one, in guest order, or by whoever prepared it.
+class CopyJob {
+ public:
+  CopyJob(const std::vector<Image*>& sources, Image& target, const CopyOptions& options)
+      : options_(options),
+        shape_(sources, target, options),
+        target_(target),
+        planner_(sources, shape_, cloner_, options) {}
+
+  std::uint64_t total_bytes() const noexcept { return planner_.total_bytes(); }
+  void run();
+
+ private:
+  void prepare(CopyItem& item) const;
+  void read(CopyItem& item) const;
+  void find_zeroes(CopyItem& item) const;
+  void compress(CopyItem& item) const;
+
+  void write(CopyItem& item);
+  void write_data(CopyItem& item);
+  void write_run(CopyItem& item, const UnitSpan& span);
+  void write_compressed(CopyItem& item);
+  bool is_worth_a_try(const CopyPiece& piece, const UnitSpan& span) const;
+
+  // Constant after construction, but for the planner (one thread at a time) and the cloner
+  // (thread-safe).
+  const CopyOptions& options_;
+  const CopyShape shape_;
+  Image& target_;
+  Cloner cloner_;
+  CopyPlanner planner_;
+};
+
+std::span<std::byte> bytes_of(CopyItem& item, std::uint64_t begin, std::uint64_t end) {
+  return item.buffer.span().subspan(begin - item.begin, end - begin);
+}
+
+void CopyJob::run() {
+  ProgressMeter progress(options_.progress, total_bytes());
+  // What fits one chunk is copied sooner than a thread is started.
+  const std::uint32_t workers = total_bytes() <= shape_.chunk_bytes ? 1 : options_.workers;
+  parallel_for_ordered<CopyItem>(
+      {.workers = workers, .stop = options_.stop},
+      [&](CopyItem& item) { return planner_.next(item); },
+      [&](CopyItem& item) {
+        prepare(item);
+        if (!shape_.in_order) write(item);
+      },
+      [&](CopyItem& item) {
+        if (shape_.in_order) write(item);
+        progress.advance_to(item.end);
+        return true;
+      });
+  progress.finish();
+}
+
+void CopyJob::prepare(CopyItem& item) const {
+  if (item.kind != CopyItem::Kind::data) return;
+  if (item.buffer.size() == 0) item.buffer = Buffer(shape_.chunk_bytes);
+  cut_into_units(item.pieces, shape_.unit_bytes, item.spans);
+  read(item);
+  if (shape_.zero_run_bytes != 0) find_zeroes(item);
+  if (options_.compress) compress(item);
+}
+
+// Fills the buffer where spans are copied. Within them a piece that the backing file provides is
+// read from the source, which has the same bytes.
+void CopyJob::read(CopyItem& item) const {
+  auto piece = item.pieces.begin();
+  for (const UnitSpan& span : item.spans) {
+    if (span.content != Content::copy) continue;
+    for (std::uint64_t at = span.begin; at < span.end;) {
+      while (piece->end <= at) ++piece;
+      const std::uint64_t end = std::min(piece->end, span.end);
+      const std::span<std::byte> into = bytes_of(item, at, end);
+      if (piece->content == Content::zero) {
+        std::memset(into.data(), 0, into.size());
+      } else {
+        piece->source->read(piece->source_offset + (at - piece->begin), into);
+      }
+      at = end;
+    }
+  }
+}
+
+// Takes the runs of zeroes that are long enough out of the spans that are copied.
+void CopyJob::find_zeroes(CopyItem& item) const {
+  item.searched.clear();
+  for (const UnitSpan& span : item.spans) {
+    if (span.content != Content::copy) {
+      item.searched.push_back(span);
+      continue;
+    }
+    const auto unit_end = [&](std::uint64_t at) {
+      return std::min(at + shape_.unit_bytes, span.end);
+    };
+    std::uint64_t data_begin = span.begin;
+    for (std::uint64_t at = span.begin; at < span.end; at = unit_end(at)) {
+      const std::uint64_t zero_begin = at;
+      while (at < span.end && is_zero(bytes_of(item, at, unit_end(at)))) at = unit_end(at);
+      if (at == zero_begin) continue;
+      // The last unit of all may be a short one.
+      if (align_up(at, shape_.unit_bytes) - zero_begin < shape_.zero_run_bytes) continue;
+      if (zero_begin > data_begin) {
+        item.searched.push_back({data_begin, zero_begin, Content::copy});
+      }
+      item.searched.push_back({zero_begin, at, Content::zero});
+      data_begin = at;
+    }
+    if (data_begin < span.end) item.searched.push_back({data_begin, span.end, Content::copy});
+  }
+  item.spans.swap(item.searched);
+}
+
+void CopyJob::compress(CopyItem& item) const {
+  const std::uint64_t cluster_bytes = target_.cluster_size();
+  item.compressed.clear();
+  for (const UnitSpan& span : item.spans) {
+    if (span.content != Content::copy) continue;
+    for (std::uint64_t at = span.begin; at < span.end; at += cluster_bytes) {
+      // The buffer has room for the last cluster, however short it is.
+      const std::span<std::byte> cluster = bytes_of(item, at, at + cluster_bytes);
+      const std::uint64_t length_bytes = std::min(cluster_bytes, span.end - at);
+      std::memset(cluster.data() + length_bytes, 0, cluster_bytes - length_bytes);
+      item.compressed.push_back(target_.compress(cluster, options_.compression_level));
+    }
+  }
+}
+
+void CopyJob::write(CopyItem& item) {
+  const std::uint64_t length_bytes = item.end - item.begin;
+  switch (item.kind) {
+    case CopyItem::Kind::data:
+      return options_.compress ? write_compressed(item) : write_data(item);
+    case CopyItem::Kind::zero:
+      return target_.write_zeroes(item.begin, length_bytes, true);
+    case CopyItem::Kind::clone: {
+      const CopyPiece& piece = item.pieces.front();
+      return cloner_.move({piece.source, piece.source_offset, item.begin, length_bytes}, target_,
+                          {});
+    }
+  }
+}
+
+void CopyJob::write_data(CopyItem& item) {
+  for (const UnitSpan& span : item.spans) {
+    if (span.content == Content::copy) {
+      write_run(item, span);
+    } else if (span.content == Content::zero && shape_.writes_zeroes) {
+      target_.write_zeroes(span.begin, span.end - span.begin, true);
+    }
+  }
+}
+
+void CopyJob::write_run(CopyItem& item, const UnitSpan& span) {
+  const std::span<const std::byte> bytes = bytes_of(item, span.begin, span.end);
+  const auto piece = std::find_if(item.pieces.begin(), item.pieces.end(),
+                                  [&](const CopyPiece& p) { return p.end > span.begin; });
+  if (!is_worth_a_try(*piece, span)) return target_.write(span.begin, bytes);
+  const std::uint64_t source_offset = piece->source_offset + (span.begin - piece->begin);
+  cloner_.move({piece->source, source_offset, span.begin, bytes.size()}, target_, bytes);
+}
+
+// True where sharing blocks is to be tried with this run, so that it is known for what follows.
+bool CopyJob::is_worth_a_try(const CopyPiece& piece, const UnitSpan& span) const {
+  return shape_.may_clone && piece.storage != nullptr && piece.begin <= span.begin &&
+         piece.end >= span.end &&
+         is_aligned(piece.host_offset + (span.begin - piece.begin), Cloner::kAlignment) &&
+         (is_aligned(span.end, shape_.unit_bytes) || span.end == target_.virtual_size()) &&
+         cloner_.verdict(piece.storage) == Cloner::Verdict::untried;
+}
+
+void CopyJob::write_compressed(CopyItem& item) {
+  const std::uint64_t cluster_bytes = target_.cluster_size();
+  auto compressed = item.compressed.begin();
+  for (const UnitSpan& span : item.spans) {
+    if (span.content == Content::zero && shape_.writes_zeroes) {
+      target_.write_zeroes(span.begin, span.end - span.begin, true);
+    }
+    if (span.content != Content::copy) continue;
+    for (std::uint64_t at = span.begin; at < span.end; at += cluster_bytes, ++compressed) {
+      const std::uint64_t end = std::min(at + cluster_bytes, span.end);
+      const std::span<const std::byte> plain = bytes_of(item, at, end);
+      if (plain.size() == cluster_bytes || end == target_.virtual_size()) {
+        target_.write_compressed(at, *compressed, plain);
+      } else {
+        target_.write(at, plain);  // The rest of this cluster is not the copy's.
+      }
+    }
+  }
+}
+
+void check_request(const std::vector<Image*>& sources, const Image& target,
+                   const CopyOptions& options) {
+  if (options.compress && target.cluster_size() == 0) {
+    throw Error(Errc::unsupported, "Compression not supported for this file format");
+  }
+  if (options.target_has_backing && sources.size() != 1) {
+    throw Error(Errc::invalid_argument,
+                "Having a backing file for the target makes no sense when concatenating multiple "
+                "input images");
+  }
+  if (options.shared_base != nullptr && !options.target_has_backing) {
+    throw Error(Errc::invalid_argument, "A shared base needs a target with a backing file");
+  }
+}
+
+}  // namespace
+
+void copy(const std::vector<Image*>& sources, Image& target, const CopyOptions& options) {
+  check_request(sources, target, options);
+  CopyJob job(sources, target, options);
+  if (job.total_bytes() > target.virtual_size()) {
+    throw Error(Errc::invalid_argument, "output file is smaller than input file");
+  }
+  job.run();
+}
+
+}  // namespace qcowkit

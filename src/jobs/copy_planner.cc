@@ -1,0 +1,132 @@
+// Hands out a copy's work, piece by piece, in the target's order.
+#include "jobs/copy_planner.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/checked.h"
+
+namespace qcowkit {
+
+namespace {
+
+/// Enough for a system call's cost not to matter, little enough for the processor's cache.
+constexpr std::uint64_t kChunkBytes = 1 << 20;
+/// Blocks are looked at for zeroes one by one, where the target has no clusters of its own.
+constexpr std::uint64_t kZeroUnitBytes = 4096;
+/// As the reference: longer runs of zeroes are not asked for.
+constexpr std::uint64_t kSparseBytesMax = 16 << 20;
+/// Steps that move no bytes are bounded, so that a copy shows progress and can be stopped.
+constexpr std::uint64_t kCloneBytesMax = 256 << 20;
+constexpr std::uint64_t kZeroBytesMax = std::uint64_t{1} << 30;
+
+std::uint64_t unit_for(const Image& target, std::uint64_t sparse_bytes) {
+  const std::uint64_t block =
+      sparse_bytes == 0 ? kZeroUnitBytes : std::bit_floor(std::min(sparse_bytes, kZeroUnitBytes));
+  return std::max(block, target.cluster_size());
+}
+
+std::uint64_t chunk_for(const std::vector<Image*>& sources, std::uint64_t unit_bytes,
+                        std::uint64_t sparse_bytes) {
+  std::uint64_t bytes = std::max({kChunkBytes, unit_bytes, std::bit_ceil(sparse_bytes)});
+  // A compressed cluster is to be decompressed once.
+  for (const Image* source : sources) bytes = std::max(bytes, source->cluster_size());
+  return bytes;
+}
+
+/// Extents that follow each other in a source are read as one.
+void append(std::vector<CopyPiece>& pieces, const CopyPiece& piece) {
+  if (!pieces.empty() && pieces.back().content == Content::copy && piece.content == Content::copy &&
+      pieces.back().source == piece.source) {
+    pieces.back().end = piece.end;
+  } else {
+    pieces.push_back(piece);
+  }
+}
+
+}  // namespace
+
+CopyShape::CopyShape(const std::vector<Image*>& sources, const Image& target,
+                     const CopyOptions& options) {
+  if (options.sparse_bytes % 512 != 0 || options.sparse_bytes > kSparseBytesMax) {
+    throw Error(Errc::invalid_argument,
+                "The least run of zeroes must be a multiple of 512 bytes and at most 16 MiB");
+  }
+  const bool has_clusters = target.cluster_size() != 0;
+  unit_bytes = unit_for(target, options.sparse_bytes);
+  chunk_bytes = chunk_for(sources, unit_bytes, options.sparse_bytes);
+  zero_run_bytes = options.sparse_bytes;
+  writes_zeroes = !options.target_is_zero || options.target_has_backing;
+  // Sharing would leave a target that is to be fully allocated without space of its own. Clusters
+  // that an old target already has are written where they are.
+  const bool is_new = options.target_is_zero || options.target_has_backing;
+  may_clone = options.sparse_bytes != 0 && !options.compress && (is_new || !has_clusters) &&
+              is_aligned(unit_bytes, Cloner::kAlignment);
+  in_order = has_clusters && !options.out_of_order_writes;
+}
+
+CopyPlanner::CopyPlanner(const std::vector<Image*>& sources, const CopyShape& shape,
+                         const Cloner& cloner, const CopyOptions& options)
+    : shape_(shape), cloner_(cloner), walk_(sources, options) {}
+
+bool CopyPlanner::next(CopyItem& item) {
+  while (position_ < walk_.size()) {
+    const CopyPiece piece = walk_.at(position_);
+    item.begin = position_;
+    item.pieces.clear();
+    if (whole_units_end(piece) > position_ &&
+        (piece.content != Content::copy || is_clonable(piece))) {
+      if (plan_run(piece, item)) return true;
+    } else {
+      plan_chunk(item);
+      return true;
+    }
+  }
+  return false;
+}
+
+// The end of the piece's last whole unit; the last unit of all may be a short one.
+std::uint64_t CopyPlanner::whole_units_end(const CopyPiece& piece) const noexcept {
+  return piece.end == walk_.size() ? piece.end : align_down(piece.end, shape_.unit_bytes);
+}
+
+bool CopyPlanner::is_clonable(const CopyPiece& piece) const {
+  return shape_.may_clone && piece.storage != nullptr &&
+         is_aligned(piece.host_offset, Cloner::kAlignment) &&
+         cloner_.verdict(piece.storage) == Cloner::Verdict::possible;
+}
+
+// Whole units that no bytes have to be read of. False: there is nothing to do for them at all.
+bool CopyPlanner::plan_run(const CopyPiece& piece, CopyItem& item) {
+  const std::uint64_t end = whole_units_end(piece);
+  if (piece.content == Content::skip || (piece.content == Content::zero && !shape_.writes_zeroes)) {
+    position_ = end;
+    return false;
+  }
+  const bool is_zero = piece.content == Content::zero;
+  item.kind = is_zero ? CopyItem::Kind::zero : CopyItem::Kind::clone;
+  item.end = std::min(end, position_ + (is_zero ? kZeroBytesMax : kCloneBytesMax));
+  item.pieces.push_back(piece);
+  position_ = item.end;
+  return true;
+}
+
+// Bytes to be read: up to the chunk's end, or to where a run without such bytes reaches there.
+void CopyPlanner::plan_chunk(CopyItem& item) {
+  item.kind = CopyItem::Kind::data;
+  std::uint64_t end =
+      std::min(align_down(position_, shape_.chunk_bytes) + shape_.chunk_bytes, walk_.size());
+  for (std::uint64_t at = position_; at < end; at = item.pieces.back().end) {
+    CopyPiece piece = walk_.at(at);
+    if (piece.content != Content::copy && piece.end >= end) {
+      end = std::min(end, align_up(at, shape_.unit_bytes));
+      if (at == end) break;
+    }
+    piece.end = std::min(piece.end, end);
+    append(item.pieces, piece);
+  }
+  item.end = end;
+  position_ = end;
+}
+
+}  // namespace qcowkit
