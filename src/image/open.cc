@@ -31,6 +31,25 @@ void require_allowed(const References& references, const std::string& path) {
   }
 }
 
+/// Opens an image's file. A raw image may be read while somebody else writes to it, as the
+/// reference allows: it has no metadata that could be in the middle of a change.
+std::unique_ptr<Storage> open_image_file(const std::string& path, const OpenOptions& options) {
+  FileOptions file_options{.read_only = options.read_only,
+                           .create = false,
+                           .cache = options.cache,
+                           .locking = options.locking};
+  try {
+    return open_file(path, file_options);
+  } catch (const Error& error) {
+    if (error.code() != Errc::in_use || !options.read_only) throw;
+    file_options.locking = Locking::force_share;
+    std::unique_ptr<Storage> shared = open_file(path, file_options);
+    const std::string format = options.format.empty() ? probe_storage(*shared) : options.format;
+    if (format != "raw") throw;
+    return shared;
+  }
+}
+
 std::unique_ptr<Storage> open_data_file(const qcow2::Header& header, const OpenOptions& options) {
   if (!header.data_file) {
     throw Error(Errc::invalid_argument,
@@ -54,11 +73,7 @@ std::unique_ptr<Image> Image::Impl::open(const std::string& path, const OpenOpti
                                          Chain& chain) {
   try {
     chain.identities.push_back(file_identity(path));
-    return open(open_file(path, {.read_only = options.read_only,
-                                 .create = false,
-                                 .cache = options.cache,
-                                 .locking = options.locking}),
-                options, chain);
+    return open(open_image_file(path, options), options, chain);
   } catch (const Error& error) {
     throw error.within(could_not_open(path));
   }
