@@ -265,6 +265,9 @@ CreateOptions CreateArguments::to_create_options() const {
   options.size_bytes = size_bytes();
   if (const auto mode = get("preallocation")) options.preallocation = parse_preallocation(*mode);
   if (options.size_bytes > kSizeBytesMax) throw Failure("The image size is too large");
+  if (format_ == "raw" && options.preallocation == Preallocation::metadata) {
+    throw Failure("Unsupported preallocation mode: metadata");
+  }
   if (format_ != "qcow2") return options;
 
   if (const auto level = get("compat")) options.version = parse_version(*level);
