@@ -127,15 +127,10 @@ Extent Image::map(std::uint64_t guest_offset, std::uint64_t length_bytes) {
     extent.depth = depth;
     Image* next = image->backing();
     if (extent.kind != ExtentKind::unallocated || next == nullptr) return extent;
+    const std::uint64_t next_size = next->virtual_size();
+    if (guest_offset >= next_size) return extent;  // no layer below reaches so far
     length_bytes = extent.length_bytes;
     ++depth;
-    const std::uint64_t next_size = next->virtual_size();
-    if (guest_offset >= next_size) {
-      // Zeroes that the short backing file stands for.
-      extent.kind = ExtentKind::zero;
-      extent.depth = depth;
-      return extent;
-    }
     length_bytes = std::min(length_bytes, next_size - guest_offset);
   }
 }
