@@ -18,8 +18,13 @@ die() {
   exit 1
 }
 
-# seconds_since START: with one decimal; START is an earlier value of $EPOCHREALTIME.
-seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f s", b - a }'; }
+# time_since START: in seconds, or milliseconds; START is an earlier value of $EPOCHREALTIME.
+time_since() {
+  awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN {
+    if (to - from < 1) printf "%.0f ms", (to - from) * 1000
+    else printf "%.1f s", to - from
+  }'
+}
 
 # missing_packages PACKAGE...: those that are not installed, one a line.
 missing_packages() {
