@@ -11,7 +11,7 @@
 #include "base/endian.h"
 #include "formats/qcow2/header.h"
 
-namespace qcowkit::qcow2::test {
+namespace qcowkit::test {
 
 /// The first cluster of a sound image of 1 MiB, without extensions.
 class HeaderBytes {
@@ -30,10 +30,10 @@ class HeaderBytes {
       raw.refcount_order = 4;
       raw.header_length = sizeof raw;
     }
-    extensions_at_ = version >= 3 ? sizeof raw : kHeaderBytesV2;
+    extensions_at_ = version >= 3 ? sizeof raw : qcow2::kHeaderBytesV2;
   }
 
-  RawHeader raw{};
+  qcow2::RawHeader raw{};
 
   /// Adds an extension behind those that are there.
   HeaderBytes& extend(std::uint32_t type, std::string_view data) {
@@ -63,7 +63,7 @@ class HeaderBytes {
 
   std::vector<std::byte> bytes() const {
     std::vector<std::byte> all = bytes_;
-    std::memcpy(all.data(), &raw, raw.version == 2 ? kHeaderBytesV2 : sizeof raw);
+    std::memcpy(all.data(), &raw, raw.version == 2 ? qcow2::kHeaderBytesV2 : sizeof raw);
     return all;
   }
 
@@ -72,4 +72,4 @@ class HeaderBytes {
   std::size_t extensions_at_;
 };
 
-}  // namespace qcowkit::qcow2::test
+}  // namespace qcowkit::test
