@@ -1,5 +1,5 @@
-# What `cmake --install` puts where: the library, its public headers, the tool, and what CMake and
-# pkg-config need to find the library.
+# What `cmake --install` puts where: the library, its public headers, the tool with its manual, and
+# what CMake and pkg-config need to find the library.
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/qcowkit)
@@ -8,6 +8,7 @@ set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(TARGETS qcowkit EXPORT qcowkit-targets)
 install(TARGETS qcow)
 install(DIRECTORY include/qcowkit TYPE INCLUDE FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 FILES_MATCHING PATTERN "*.1")
 
 install(EXPORT qcowkit-targets NAMESPACE qcowkit:: DESTINATION ${package_dir})
 configure_package_config_file(cmake/qcowkit-config.cmake.in qcowkit-config.cmake
