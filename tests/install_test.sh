@@ -40,7 +40,7 @@ case $way in
     ;;
 esac
 
-head -c 300000 "$compiler" >"$work/disk.raw"
+head -c 300000 "$(command -v "$compiler")" >"$work/disk.raw"
 truncate -s 8M "$work/disk.raw"
 "$example" "$work/disk.raw" "$work/disk.qcow2"
 qemu-img check -q "$work/disk.qcow2"
