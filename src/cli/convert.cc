@@ -3,7 +3,6 @@
 
 #include <array>
 #include <charconv>
-#include <filesystem>
 #include <memory>
 #include <system_error>
 
@@ -186,8 +185,8 @@ void create_target(const std::string& filename, const CreateArguments& wanted, C
     options.open_backing = false;  // opening the target will show whether it is there
     wanted.create_image(local_path(filename), options);
   } catch (const std::exception& e) {
-    throw Failure(
-        fmt::format("{}: error while converting {}: {}", filename, wanted.format(), e.what()));
+    throw Failure(fmt::format("{}: error while converting {}: {}", filename, wanted.format(),
+                              without_name(e.what(), filename)));
   }
 }
 
@@ -203,16 +202,11 @@ OpenedImage open_target(const Arguments& arguments, const std::string& format, C
   return {std::move(name), std::move(image)};
 }
 
-bool is_same_file(const Image& a, const Image& b) {
-  std::error_code ignored;
-  return std::filesystem::equivalent(a.filename(), b.filename(), ignored);
-}
-
 /// The image of the source's chain that stands for the target's backing file: the same file, or, as
 /// the two have the same content, the source's own backing file. Null: the source has none.
 Image* find_shared_base(const Image& source, const Image& target_backing) {
   for (Image* image = source.backing(); image != nullptr; image = image->backing()) {
-    if (is_same_file(*image, target_backing)) return image;
+    if (is_same_file(image->filename(), target_backing.filename())) return image;
   }
   return source.backing();
 }

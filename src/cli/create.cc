@@ -62,13 +62,16 @@ void settle_backing_file(CreateArguments& wanted, const std::string& filename, b
   const std::optional<std::string> backing_file = wanted.get("backing_file");
   if (!backing_file) return;
   if (backing_file->empty()) throw Failure("Expected backing file name, got empty string");
-  if (*backing_file == filename) {
+  const std::string path = resolve_reference(filename, *backing_file);
+  if (*backing_file == filename || is_same_file(path, local_path(filename))) {
     throw Failure("Error: Trying to create an image with the same filename as the backing file");
   }
-  const std::string path = resolve_reference(filename, *backing_file);
   const std::optional<std::string> format = wanted.get("backing_fmt");
   if (!format) throw backing_format_missing(path, open_backing);
   if (!open_backing) return;
+  if (format_options(*format).empty()) {
+    throw Failure(fmt::format("Unknown driver '{}'\nCould not open backing image.", *format));
+  }
   const std::uint64_t size = backing_file_size(path, *format);
   if (!wanted.size_bytes()) wanted.set("size", std::to_string(size));
 }
@@ -133,7 +136,7 @@ int run(const Arguments& arguments, Console& console) {
   try {
     create(arguments, names[0], list, size_bytes, console);
   } catch (const std::exception& e) {
-    throw Failure(fmt::format("{}: {}", names[0], e.what()));
+    throw Failure(fmt::format("{}: {}", names[0], without_name(e.what(), names[0])));
   }
   return 0;
 }

@@ -3,10 +3,13 @@
 
 #include <fmt/core.h>
 
+#include <filesystem>
 #include <limits>
+#include <system_error>
 
 #include "base/units.h"
 #include "cli/failure.h"
+#include "cli/json_text.h"
 #include "cli/key_values.h"
 
 namespace qcowkit::cli {
@@ -19,13 +22,36 @@ std::string_view protocol_of(std::string_view name) {
   return end != name.npos && name[end] == ':' ? name.substr(0, end) : std::string_view{};
 }
 
+constexpr std::string_view kJsonPrefix = "json:";
+
+/// Members of members become keys with dots: {"file": {"filename": "x"}} is file.filename=x.
+void flatten(const Json& object, const std::string& prefix, std::vector<KeyValue>& options) {
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_object()) {
+      flatten(value, prefix + key + '.', options);
+    } else if (value.is_string()) {
+      options.push_back({prefix + key, value.get<std::string>()});
+    } else {
+      options.push_back({prefix + key, value.dump()});
+    }
+  }
+}
+
+std::vector<KeyValue> parse_json_options(std::string_view text) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) throw Failure("Could not parse the JSON options");
+  std::vector<KeyValue> options;
+  flatten(json, "", options);
+  return options;
+}
+
 /// "driver=qcow2,file.driver=file,file.filename=x" and its shorter forms.
-ImageName parse_image_options(const std::string& text) {
+ImageName parse_image_options(const std::string& text, const std::vector<KeyValue>& options) {
   ImageName name{.text = text, .path = {}, .format = {}};
   std::string driver;
   std::optional<std::string> own_path;   // "filename": the driver is the file's
   std::optional<std::string> file_path;  // "file.filename": the driver is the format's
-  for (const KeyValue& entry : parse_key_values(text)) {
+  for (const KeyValue& entry : options) {
     if (entry.key == "driver") {
       driver = entry.value;
     } else if (entry.key == "filename") {
@@ -56,7 +82,9 @@ ImageName parse_image_options(const std::string& text) {
 }
 
 Failure cannot_open(const std::string& text, std::string_view why, int exit_code) {
-  return Failure(fmt::format("Could not open '{}': {}", text, why), exit_code);
+  const std::string reason = without_name(why, text);
+  const std::string prefix = fmt::format("Could not open '{}': ", text);
+  return Failure(reason.starts_with(prefix) ? reason : prefix + reason, exit_code);
 }
 
 }  // namespace
@@ -65,7 +93,14 @@ ImageName parse_image_name(const std::string& text, bool image_opts,
                            const std::optional<std::string>& format) {
   if (image_opts && format) throw Failure("--image-opts and --format are mutually exclusive");
   try {
-    if (image_opts) return parse_image_options(text);
+    if (image_opts) return parse_image_options(text, parse_key_values(text));
+    if (text.starts_with(kJsonPrefix)) {
+      const std::string_view json = std::string_view(text).substr(kJsonPrefix.size());
+      ImageName name = parse_image_options(text, parse_json_options(json));
+      if (format && name.format.empty()) name.format = *format;
+      if (format && name.format != *format) throw Failure("Driver specified twice");
+      return name;
+    }
     return {.text = text, .path = local_path(text), .format = format.value_or("")};
   } catch (const Failure& e) {
     throw cannot_open(text, e.what(), e.exit_code());
@@ -81,11 +116,23 @@ std::unique_ptr<Image> open_image(const ImageName& name, OpenOptions options, in
   }
 }
 
+std::string without_name(std::string_view message, std::string_view name) {
+  const std::string prefix = fmt::format("{}: ", name);
+  while (message.starts_with(prefix)) message.remove_prefix(prefix.size());
+  return std::string(message);
+}
+
+bool is_same_file(const std::string& a, const std::string& b) {
+  std::error_code ignored;
+  return std::filesystem::equivalent(a, b, ignored);
+}
+
 void close_image(Image& image, const ImageName& name) {
   try {
     image.close();
   } catch (const Error& e) {
-    throw Failure(fmt::format("Could not close '{}': {}", name.text, e.what()));
+    throw Failure(
+        fmt::format("Could not close '{}': {}", name.text, without_name(e.what(), name.path)));
   }
 }
 

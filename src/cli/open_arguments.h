@@ -21,13 +21,19 @@ struct ImageName {
   bool is_bare_file = false;
 };
 
-/// Reads a name: a path, "file:path", or with `image_opts` a list of options. `format` is the value
-/// of -f. Throws `Failure` for anything that names no local file.
+/// Reads a name: a path, "file:path", "json:{...}" with options, or with `image_opts` a list of
+/// options. `format` is the value of -f. Throws `Failure` for anything that names no local file.
 ImageName parse_image_name(const std::string& text, bool image_opts,
                            const std::optional<std::string>& format);
 
 /// Opens the image; what goes wrong reads "Could not open 'name': ...", with `exit_code`.
 std::unique_ptr<Image> open_image(const ImageName& name, OpenOptions options, int exit_code = -1);
+
+/// The library's `message` without the image's name in front of it, for where that has been said.
+std::string without_name(std::string_view message, std::string_view name);
+
+/// True if both names mean the same existing file.
+bool is_same_file(const std::string& a, const std::string& b);
 
 /// Closes it and reports what only closing can tell.
 void close_image(Image& image, const ImageName& name);

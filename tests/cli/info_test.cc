@@ -123,6 +123,8 @@ TEST_F(Info, FileNamesAndImageOptionsMatch) {
   const std::string path = file("a.qcow2");
   expect_same_info(Words{"file:" + path});
   expect_same_info(Words{"--image-opts", "driver=qcow2,file.filename=" + path});
+  expect_same_info(Words{R"(json:{"driver":"qcow2","file":{"filename":")" + path + R"("}})"});
+  expect_same_info(Words{R"(json:{"driver":"qcow2","file.filename":")" + path + R"("})"});
   expect_same_info(Words{"--image-opts", "file.driver=file,driver=qcow2,file.filename=" + path});
   expect_same_info(Words{"--image-opts", "file.filename=" + path});
   expect_same_info(Words{"--image-opts", "driver=raw,file.filename=" + path});
@@ -141,7 +143,7 @@ TEST_F(Info, WhatCannotBeOpenedIsRefused) {
         Words{"--image-opts", "driver=nonsense,file.filename=" + path},
         Words{"--image-opts", "driver=qcow2,nonsense=1,file.filename=" + path},
         Words{"--image-opts", "driver=qcow2"}, Words{"--image-opts", "filename=" + path},
-        Words{"--image-opts", path}, Words{"--image-opts", ""},
+        Words{"--image-opts", path}, Words{"--image-opts", ""}, Words{"json:{"}, Words{"json:{}"},
         Words{"--image-opts", "-f", "qcow2", "driver=qcow2,file.filename=" + path}}) {
     Words words = {"info"};
     words.insert(words.end(), arguments.begin(), arguments.end());
