@@ -10,7 +10,8 @@
 
 #include "qcowkit/image.h"
 #include "storage/memory_storage.h"
-#include "tests/image/disk_operation.h"
+#include "tests/support/disk_operation.h"
+#include "tests/support/modelled_image.h"
 
 namespace qcowkit::test {
 
@@ -44,20 +45,14 @@ class ModelledDisk {
   std::optional<std::string> ask_reference() const;
 
  private:
-  void create_backing();
-  void open();
-  std::optional<std::string> change(const Operation& operation);
-  std::optional<std::string> discard(std::uint64_t begin, std::uint64_t end);
-  std::optional<std::string> compare(std::uint64_t begin, std::uint64_t end);
-  std::optional<std::string> compare_map();
-  std::optional<std::string> check(bool leaks_are_errors);
+  void create_backing(std::vector<std::byte>& model);
+  std::unique_ptr<Image> open() const;
   std::optional<std::string> reopen();
 
   const DiskConfig config_;
   const std::string folder_;
   std::shared_ptr<MemoryStorage> storage_;
-  std::unique_ptr<Image> image_;
-  std::vector<std::byte> model_;
+  std::optional<ModelledImage> disk_;
 };
 
 }  // namespace qcowkit::test

@@ -1,4 +1,4 @@
-#include "tests/image/disk_operation.h"
+#include "tests/support/disk_operation.h"
 
 #include <fmt/core.h>
 
