@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -28,6 +29,9 @@ constexpr std::array kOptions = {
     kHelpOption,
 };
 
+/// How far ahead a file is asked for its holes.
+constexpr std::uint64_t kLookAheadBytes = std::uint64_t{1} << 30;
+
 /// One line of the output.
 struct Entry {
   std::uint64_t start = 0;
@@ -50,11 +54,11 @@ struct Entry {
 };
 
 /// Where an image was preallocated, its clusters are data that the host file has holes for.
-/// Looking for them costs a system call for each extent, so it is done only in layers whose file
-/// occupies clearly less than its size: more than one cluster and a tenth less.
+/// Looking for them costs system calls, so it is done only in layers whose file occupies clearly
+/// less than its size: more than one cluster and a tenth less.
 class HoleFinder {
  public:
-  explicit HoleFinder(Image& top) : layers_{{&top, {}}} {}
+  explicit HoleFinder(Image& top) : layers_{{&top, {}, {}}} {}
 
   /// Cuts `extent` where data and holes of the host file meet; true if it is a hole.
   bool cut(Extent& extent) {
@@ -62,16 +66,32 @@ class HoleFinder {
     Layer& layer = layer_at(extent.depth);
     if (!layer.has_holes) layer.has_holes = may_have_holes(*layer.image);
     if (!*layer.has_holes || extent.storage != &layer.image->storage()) return false;
-    const StorageExtent host = extent.storage->extent_at(*extent.host_offset, extent.length_bytes);
-    extent.length_bytes = std::min(extent.length_bytes, host.length_bytes);
+    const HostRun& host = host_run(layer, *extent.host_offset);
+    extent.length_bytes = std::min(extent.length_bytes, host.end - *extent.host_offset);
     return host.is_hole;
   }
 
  private:
+  /// Host bytes [begin, end) of a file that are all data or all a hole.
+  struct HostRun {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    bool is_hole = false;
+  };
   struct Layer {
     Image* image;
     std::optional<bool> has_holes;
+    HostRun last_run;  ///< the answer often holds for the next extent, too
   };
+
+  static const HostRun& host_run(Layer& layer, std::uint64_t host_offset) {
+    HostRun& run = layer.last_run;
+    if (host_offset < run.begin || host_offset >= run.end) {
+      const StorageExtent found = layer.image->storage().extent_at(host_offset, kLookAheadBytes);
+      run = {host_offset, host_offset + found.length_bytes, found.is_hole};
+    }
+    return run;
+  }
 
   static bool may_have_holes(const Image& image) {
     const std::uint64_t cluster_size = image.cluster_size();
@@ -82,7 +102,7 @@ class HoleFinder {
   }
 
   Layer& layer_at(std::uint32_t depth) {
-    while (layers_.size() <= depth) layers_.push_back({layers_.back().image->backing(), {}});
+    while (layers_.size() <= depth) layers_.push_back({layers_.back().image->backing(), {}, {}});
     return layers_[depth];
   }
 
@@ -126,14 +146,33 @@ class Printer {
   }
 
  private:
+  // Put together by hand: formatting would be most of the time that a large image takes.
   void print_json(const Entry& entry) {
-    console_.print(
-        R"({}{{ "start": {}, "length": {}, "depth": {}, "present": {}, "zero": {}, "data": {})",
-        is_first_ ? "" : ",\n", entry.start, entry.length, entry.depth, entry.present, entry.zero,
-        entry.data);
-    if (entry.offset) console_.print(R"(, "offset": {})", *entry.offset);
-    console_.write("}");
+    line_.clear();
+    line_ += is_first_ ? R"({ "start": )"
+                       : ",\n"
+                         R"({ "start": )";
+    append_number(entry.start);
+    line_ += R"(, "length": )";
+    append_number(entry.length);
+    line_ += R"(, "depth": )";
+    append_number(entry.depth);
+    line_ += entry.present ? R"(, "present": true)" : R"(, "present": false)";
+    line_ += entry.zero ? R"(, "zero": true)" : R"(, "zero": false)";
+    line_ += entry.data ? R"(, "data": true)" : R"(, "data": false)";
+    if (entry.offset) {
+      line_ += R"(, "offset": )";
+      append_number(*entry.offset);
+    }
+    line_ += '}';
+    console_.write(line_);
     is_first_ = false;
+  }
+
+  void append_number(std::uint64_t number) {
+    std::array<char, 20> digits;
+    const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), number);
+    line_.append(digits.data(), end);
   }
 
   /// Known zeroes are left out; what lies nowhere as it is cannot be shown.
@@ -154,6 +193,7 @@ class Printer {
   Console& console_;
   bool json_;
   bool is_first_ = true;
+  std::string line_;  ///< the JSON line in the making
 };
 
 /// Prints the range's extents as they are found, neighbours that belong together as one.
