@@ -261,16 +261,22 @@ void write_l1_table(TableWriter& writer, const Layout& layout, const Geometry& g
               });
 }
 
-/// Empties the storage and gives it its size. Afterwards it is no image, durably on a device (whose
-/// old content stays otherwise).
+/// Empties the storage and gives it its size. What it held is durably no image any more: otherwise
+/// a crash could leave the old header above the new tables.
 void make_room(Storage& storage, const Layout& layout, const Geometry& g,
                Preallocation preallocation) {
   if (!storage.can_grow()) {
     storage.resize(layout.file_bytes, Preallocation::off);  // throws if the device is too small
     storage.write_zeroes(0, g.cluster_size(), {});
     storage.flush();
+    // The L1 table is written without the rest of its last cluster.
+    storage.write_zeroes(layout.l1_table_cluster << g.cluster_bits(),
+                         g.clusters_for(layout.l1_entries * 8) << g.cluster_bits(), {});
   } else {
-    storage.resize(0, Preallocation::off);
+    if (storage.size() != 0) {
+      storage.resize(0, Preallocation::off);
+      storage.flush();
+    }
     if (provides_space(preallocation) && !layout.data.empty()) {
       const Layout::DataRun& data = layout.data.front();  // all of it, as it lies in one piece
       storage.resize(data.host_cluster << g.cluster_bits(), Preallocation::off);

@@ -76,6 +76,20 @@ void append_l2_table(Layout& layout, Appender& appender, const LayoutRequest& re
   }
 }
 
+/// Bytes of the last cluster that need not be in the file: behind the L1 table, and the subclusters
+/// behind the disk's end.
+std::uint64_t unused_at_end(const Layout& layout, const LayoutRequest& request) {
+  const Geometry& g = request.geometry;
+  if (!layout.data.empty()) {
+    const Layout::DataRun& last = layout.data.back();
+    if (last.host_cluster + last.count != layout.end_cluster) return 0;
+    const std::uint64_t used = align_up(request.virtual_size_bytes, g.subcluster_size());
+    return align_up(used, g.cluster_size()) - used;
+  }
+  if (layout.end_cluster != kL1TableCluster + l1_clusters(request)) return 0;
+  return l1_clusters(request) * g.cluster_size() - layout.l1_entries * 8;
+}
+
 /// Nothing if the refcount table would need more than its one cluster.
 std::optional<Layout> interleave(const LayoutRequest& request) {
   const Geometry& g = request.geometry;
@@ -85,7 +99,6 @@ std::optional<Layout> interleave(const LayoutRequest& request) {
   layout.l1_entries = g.l1_entries_for(request.virtual_size_bytes);
   Appender appender(kL1TableCluster, g);
   if (layout.l1_entries != 0) layout.l1_table_cluster = appender.append(l1_clusters(request));
-  const std::uint64_t l1_end = kL1TableCluster + l1_clusters(request);
 
   const std::uint64_t guest_clusters = g.clusters_for(request.virtual_size_bytes);
   const std::uint64_t tables = request.l2_tables ? layout.l1_entries : 0;
@@ -98,10 +111,7 @@ std::optional<Layout> interleave(const LayoutRequest& request) {
 
   layout.refcount_blocks = appender.blocks();
   layout.end_cluster = appender.next();
-  const bool ends_with_l1_table = appender.next() == l1_end && layout.l1_entries != 0;
-  layout.file_bytes = ends_with_l1_table
-                          ? kL1TableCluster * g.cluster_size() + layout.l1_entries * 8
-                          : layout.end_cluster * g.cluster_size();
+  layout.file_bytes = layout.end_cluster * g.cluster_size() - unused_at_end(layout, request);
   return layout;
 }
 
