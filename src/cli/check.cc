@@ -40,12 +40,20 @@ Repair parse_repair(const std::string& text) {
       fmt::format("Unknown option value for -r (expecting 'leaks' or 'all'): {}", text));
 }
 
+void print_findings(const CheckReport& report, Console& console) {
+  std::string lines;
+  for (const std::string& message : report.messages) lines += message + '\n';
+  if (report.messages.size() >= CheckReport::kMessagesMax)
+    lines += "Further findings are left out.\n";
+  if (!lines.empty()) console.write_error(lines);
+}
+
 CheckReport run_check(Image& image, Repair repair, Console& console) {
   try {
     CheckOptions options;
     options.repair = repair;
     CheckReport report = image.check(options);
-    for (const std::string& message : report.messages) console.write_error(message + "\n");
+    print_findings(report, console);
     return report;
   } catch (const Error& e) {
     if (e.code() == make_error_code(Errc::unsupported)) {

@@ -1,6 +1,7 @@
 // The texts of --help.
 #include "cli/help.h"
 
+#include <algorithm>
 #include <string>
 
 namespace qcowkit::cli {

@@ -1,4 +1,5 @@
 // qcow info, side by side with the reference.
+#include "base/endian.h"
 #include "tests/cli/conformance.h"
 
 namespace qcowkit::test {
@@ -46,6 +47,23 @@ TEST_F(Info, SnapshotsAndBitmapsMatch) {
   qemu_img({"snapshot", "-c", "a name that is longer than its column", file("a.qcow2")});
   qemu_img({"bitmap", "--add", file("a.qcow2"), "b0"});
   qemu_img({"bitmap", "--add", "--disable", "-g", "128k", file("a.qcow2"), "b1"});
+  expect_same_info("a.qcow2");
+}
+
+// Older writers do not store the instruction count.
+TEST_F(Info, SnapshotWithLittleExtraDataMatches) {
+  create("a.qcow2", "10M");
+  qemu_img({"snapshot", "-c", "name", file("a.qcow2")});
+  const std::string image = read_file("a.qcow2");
+  constexpr std::size_t kTableOffsetField = 64;
+  const auto table =
+      static_cast<std::streamoff>(load_big_endian<std::uint64_t>(image.data() + kTableOffsetField));
+  // Fixed fields up to the length of the extra data, that data, the identifier and the name.
+  std::string entry = image.substr(static_cast<std::size_t>(table), 40 + 24 + 5);
+  ASSERT_EQ(entry.substr(64), "1name");
+  entry.replace(24, 16, std::string_view("\0\1\2\3\4\5\6\7\0\1\2\3\0\0\0\x10", 16));
+  entry.erase(56, 8);
+  patch("a.qcow2", table, entry);
   expect_same_info("a.qcow2");
 }
 
