@@ -94,7 +94,7 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
     throw Error(Errc::unsupported, fmt::format("Unknown driver '{}'", impl->format));
   }
 
-  qcow2::Header header = qcow2::Qcow2Layer::read_header(*storage);
+  qcow2::Header header = qcow2::Qcow2Layer::read_header(*storage, options.for_check);
   std::unique_ptr<Storage> data_file;
   if (header.has(qcow2::incompatible::kDataFile) && options.open_data_file) {
     data_file = open_data_file(header, options);

@@ -52,13 +52,13 @@ Header prepare(Storage& storage, Header header, const LayerOptions& options) {
 
 }  // namespace
 
-Header Qcow2Layer::read_header(Storage& storage) {
+Header Qcow2Layer::read_header(Storage& storage, bool for_check) {
   const std::uint64_t file_size = storage.size();
   std::vector<std::byte> bytes(std::min<std::uint64_t>(file_size, sizeof(RawHeader)));
   storage.read(0, bytes);
   bytes.resize(std::min(file_size, Header::bytes_wanted(bytes)));
   storage.read(0, bytes);
-  return Header::decode(bytes);
+  return Header::decode(bytes, for_check);
 }
 
 Qcow2Layer::Qcow2Layer(std::unique_ptr<Storage> storage, std::unique_ptr<Storage> data_file,
@@ -169,8 +169,8 @@ CheckReport Qcow2Layer::check(const CheckOptions& options) {
   }
   // Also what a flush leaves in memory: refcounts that went down, and with lazy refcounts all.
   if (!read_only_) metadata_.close();
-  const CheckReport report = check_image(*storage_, read_header(*storage_), options);
-  if (options.repair != Repair::none) metadata_.reload(read_header(*storage_));
+  const CheckReport report = check_image(*storage_, read_header(*storage_, true), options);
+  if (options.repair != Repair::none) metadata_.reload(read_header(*storage_, true));
   return report;
 }
 

@@ -37,8 +37,8 @@ class Qcow2Layer final : public Layer {
              const LayerOptions& options);
   ~Qcow2Layer() override;
 
-  /// Reads and checks the header of the image in `storage`.
-  static Header read_header(Storage& storage);
+  /// Reads and checks the header of the image in `storage`; see `Header::decode` for `for_check`.
+  static Header read_header(Storage& storage, bool for_check = false);
 
   std::uint64_t virtual_size() const noexcept override { return virtual_size_; }
   std::uint64_t cluster_size() const noexcept override { return geometry_.cluster_size(); }
