@@ -195,12 +195,7 @@ std::optional<std::uint64_t> ClusterMap::try_find(GuestOffset guest_offset,
   }
   extent.length_bytes = std::min(extent.length_bytes, length_bytes);
   if (purpose == Purpose::overwrite && data_storage_ == &storage_) {
-    if (const char* structure = protected_.hit(extent.host_offset, extent.length_bytes)) {
-      throw Error(Errc::corrupt,
-                  fmt::format("L2 table: guest offset {:#x} is mapped to host offset "
-                              "{:#x}, where the {} lies",
-                              guest_offset.value, extent.host_offset.value, structure));
-    }
+    require_unprotected(guest_offset, extent.host_offset, extent.length_bytes);
   }
   return std::nullopt;
 }
@@ -258,9 +253,30 @@ void ClusterMap::protect_refcount_table(HostOffset host_offset, std::uint64_t by
 // --- Changing ----------------------------------------------------------------------------------
 
 bool ClusterMap::has_own_table(GuestOffset guest_offset) {
+  const Geometry& g = rules_.geometry;
   const SharedLock lock(mutex_);
   const L1Entry table = l1_entry(guest_offset);
-  return table.has_table() && table.copied();
+  if (!table.has_table() || !table.copied()) return false;
+  if (const char* structure = protected_.hit(table.l2_table(), g.cluster_size())) {
+    throw Error(Errc::corrupt, fmt::format("L1 table: entry {} is {:#x}, where the {} lies",
+                                           g.l1_index(guest_offset), table.raw(), structure));
+  }
+  return true;
+}
+
+void ClusterMap::require_unprotected(GuestOffset guest_offset, HostOffset host_offset,
+                                     std::uint64_t length_bytes) const {
+  if (const char* structure = protected_.hit(host_offset, length_bytes)) {
+    throw Error(Errc::corrupt, fmt::format("L2 table: guest offset {:#x} is mapped to host offset "
+                                           "{:#x}, where the {} lies",
+                                           guest_offset.value, host_offset.value, structure));
+  }
+}
+
+void ClusterMap::require_reusable(GuestOffset guest_offset, HostOffset host_offset,
+                                  std::uint64_t length_bytes) {
+  const SharedLock lock(mutex_);
+  if (data_storage_ == &storage_) require_unprotected(guest_offset, host_offset, length_bytes);
 }
 
 bool ClusterMap::read_entries(GuestOffset first_cluster, std::span<RawL2Entry> into) {

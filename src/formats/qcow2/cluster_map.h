@@ -46,11 +46,17 @@ class ClusterMap {
   };
   InPlaceRun find_in_place(GuestOffset guest_offset, std::uint64_t length_bytes);
 
+  /// Throws `Error` (corrupt) if host clusters that the guest range has, and that are about to be
+  /// written, lie where the header, the L1 table or the refcount table do.
+  void require_reusable(GuestOffset guest_offset, HostOffset host_offset,
+                        std::uint64_t length_bytes);
+
   /// Copies of the entries of `into.size()` clusters, all in one L2 table. Zeroes if there is no
   /// table. Returns whether the table exists and may be changed in place.
   bool read_entries(GuestOffset first_cluster, std::span<RawL2Entry> into);
 
-  /// True if the guest range's L2 table exists and may be changed in place.
+  /// True if the guest range's L2 table exists and may be changed in place. Throws `Error`
+  /// (corrupt) if it lies where the header, the L1 table or the refcount table do.
   bool has_own_table(GuestOffset guest_offset);
   /// Puts a table in place for the L1 entry of `guest_offset`: an empty one or, where the present
   /// one is shared, a copy. `new_table` is a reserved cluster. Returns the table that is no longer
@@ -111,6 +117,8 @@ class ClusterMap {
   std::uint64_t unallocated_run(GuestOffset guest_offset, std::uint64_t length_bytes) const
       REQUIRES_SHARED(mutex_);
   void note_dirty_count() REQUIRES(mutex_);
+  void require_unprotected(GuestOffset guest_offset, HostOffset host_offset,
+                           std::uint64_t length_bytes) const REQUIRES_SHARED(mutex_);
 
   // Constant after construction.
   Storage& storage_;

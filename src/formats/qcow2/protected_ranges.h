@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/checked.h"
 #include "base/offsets.h"
 #include "formats/qcow2/header.h"
 
@@ -17,12 +18,13 @@ class ProtectedRanges {
   ProtectedRanges() = default;
   explicit ProtectedRanges(const Header& header) {
     const std::uint64_t cluster_size = header.geometry().cluster_size();
-    ranges_ = {Range{0, cluster_size, "header"},
-               Range{header.l1_table_offset.value,
-                     header.l1_table_offset.value + std::uint64_t{header.l1_size} * 8, "L1 table"},
-               Range{header.refcount_table_offset.value,
-                     header.refcount_table_offset.value + header.refcount_table_clusters * cluster_size,
-                     "refcount table"}};
+    const std::uint64_t l1_bytes = align_up(std::uint64_t{header.l1_size} * 8, cluster_size);
+    ranges_ = {
+        Range{0, cluster_size, "header"},
+        Range{header.l1_table_offset.value, header.l1_table_offset.value + l1_bytes, "L1 table"},
+        Range{header.refcount_table_offset.value,
+              header.refcount_table_offset.value + header.refcount_table_clusters * cluster_size,
+              "refcount table"}};
   }
 
   void move_refcount_table(HostOffset host_offset, std::uint64_t bytes) {
@@ -33,7 +35,8 @@ class ProtectedRanges {
   /// The name of the structure that the host range touches, null if none.
   const char* hit(HostOffset host_offset, std::uint64_t bytes) const noexcept {
     for (const Range& range : ranges_) {
-      if (host_offset.value < range.end && range.begin < host_offset.value + bytes) return range.name;
+      if (host_offset.value < range.end && range.begin < host_offset.value + bytes)
+        return range.name;
     }
     return nullptr;
   }

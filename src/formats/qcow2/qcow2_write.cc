@@ -202,7 +202,11 @@ Qcow2Layer::WritePlan Qcow2Layer::plan_write(GuestOffset begin, GuestOffset end)
 
 void Qcow2Layer::reserve(WritePlan& plan) {
   metadata_.own_table(plan.first_cluster);
-  if (plan.action != WritePlan::Action::allocate) return;
+  if (plan.action == WritePlan::Action::reuse) {
+    metadata_.map().require_reusable(plan.first_cluster, plan.host_offset,
+                                     plan.old_entries.size() * geometry_.cluster_size());
+    return;
+  }
   if (uses_data_file()) {
     plan.host_offset = {plan.first_cluster.value};
     return;

@@ -262,6 +262,8 @@ void Refcounts::release(HostOffset host_offset, std::uint64_t bytes) noexcept {
 
 void Refcounts::defer_free(HostOffset host_offset, std::uint64_t bytes) {
   const MutexLock lock(mutex_);
+  // A damaged image may map guest clusters to where the header or a table lies: those stay.
+  if (protected_.hit(host_offset, bytes) != nullptr) return;
   if (!deferred_.empty()) {
     DeferredFree& last = deferred_.back();
     const bool whole_clusters = geometry_.in_cluster(host_offset.value) == 0 &&
