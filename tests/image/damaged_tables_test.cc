@@ -7,6 +7,7 @@
 
 #include "tests/image/small_image.h"
 #include "tests/support/content.h"
+#include "tests/support/seeds.h"
 
 namespace qcowkit {
 namespace {
@@ -307,21 +308,19 @@ void use_everything(const SmallImage& image, bool read_only, std::uint64_t seed)
 }
 
 TEST(MutatedImages, NothingButErrorsComesOfThem) {
-  const char* given = std::getenv("QCOWKIT_SEED");
-  const std::uint64_t first = given == nullptr ? 0 : std::strtoull(given, nullptr, 0);
-  const std::uint64_t count = given == nullptr ? 250 : 1;
   CreateOptions extended;
   extended.cluster_size_bytes = 16384;
   extended.extended_l2 = true;
   extended.compression = CompressionType::zstd;
-  for (std::uint64_t seed = first; seed < first + count; ++seed) {
+  const auto run = [&](std::uint64_t seed) {
     SCOPED_TRACE("QCOWKIT_SEED=" + std::to_string(seed));
     std::mt19937_64 random(seed);
     SmallImage image = seed % 3 == 0 ? SmallImage(extended) : SmallImage();
     mutate(image, random);
     ASSERT_NO_THROW(use_everything(image, true, seed));
     ASSERT_NO_THROW(use_everything(image, false, seed));
-  }
+  };
+  test::for_each_seed(250, run, [] { return HasFatalFailure(); });
 }
 
 }  // namespace

@@ -10,39 +10,20 @@
 #include "base/endian.h"
 #include "tests/image/small_image.h"
 #include "tests/support/content.h"
+#include "tests/support/errors.h"
 #include "tests/support/fault_storage.h"
 
 namespace qcowkit {
 namespace {
 
+using test::error_of;
+using test::mentions;
 using test::SmallImage;
 
 OpenOptions writable() {
   OpenOptions options;
   options.read_only = false;
   return options;
-}
-
-/// The error that `work` throws; a failure if it throws none.
-template <typename Work>
-Error error_of(Work work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "no error";
-  return {Errc::cancelled, ""};
-}
-
-testing::AssertionResult mentions(const Error& error, const std::vector<std::string>& words) {
-  for (const std::string& word : words) {
-    if (error.message().find(word) == std::string::npos) {
-      return testing::AssertionFailure()
-             << "\"" << error.message() << "\" lacks \"" << word << "\"";
-    }
-  }
-  return testing::AssertionSuccess();
 }
 
 // --- Sound images ------------------------------------------------------------------------------

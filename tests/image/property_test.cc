@@ -1,15 +1,15 @@
 // Random sequences of operations on every kind of image, against a byte array.
 //
-// QCOWKIT_SEEDS=n runs n seeds for each kind (default 24); QCOWKIT_SEED=s replays one. A sequence
-// that fails is shrunk before it is printed.
+// QCOWKIT_SEEDS=n runs n seeds for each kind; QCOWKIT_SEED=s replays one. A sequence that fails is
+// shrunk before it is printed.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <ostream>
 #include <random>
 
 #include "tests/image/modelled_disk.h"
+#include "tests/support/seeds.h"
 #include "tests/support/temp_dir.h"
 
 namespace qcowkit {
@@ -18,7 +18,7 @@ namespace {
 using test::DiskConfig;
 using test::Operation;
 
-constexpr std::uint64_t kSeedsDefault = 24;
+constexpr std::uint64_t kSeedsDefault = 16;
 /// One seed in this many is shown to the reference, which costs two processes.
 constexpr std::uint64_t kReferenceEvery = 8;
 constexpr std::size_t kShrinkRunsMax = 300;
@@ -161,11 +161,6 @@ std::vector<Operation> shrink(const DiskConfig& config, std::vector<Operation> o
   return operations;
 }
 
-std::optional<std::uint64_t> environment_number(const char* name) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? std::nullopt : std::optional(std::strtoull(text, nullptr, 0));
-}
-
 class ImageProperty : public testing::TestWithParam<DiskKind> {
  protected:
   static void run_seed(std::uint64_t seed) {
@@ -185,12 +180,7 @@ class ImageProperty : public testing::TestWithParam<DiskKind> {
 };
 
 TEST_P(ImageProperty, RandomOperationsMatchAByteArray) {
-  if (const auto seed = environment_number("QCOWKIT_SEED")) {
-    run_seed(*seed);
-    return;
-  }
-  const std::uint64_t seeds = environment_number("QCOWKIT_SEEDS").value_or(kSeedsDefault);
-  for (std::uint64_t seed = 0; seed < seeds && !HasFatalFailure(); ++seed) run_seed(seed);
+  test::for_each_seed(kSeedsDefault, run_seed, [] { return HasFatalFailure(); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, ImageProperty, testing::ValuesIn(kKinds),
