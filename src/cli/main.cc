@@ -1,5 +1,6 @@
 // The tool `qcow`: finds the command and runs it.
 #include <array>
+#include <csignal>
 #include <new>
 #include <string>
 #include <string_view>
@@ -97,6 +98,8 @@ int run_tool(std::span<const std::string_view> words, Console& console) {
 }  // namespace qcowkit::cli
 
 int main(int argc, char** argv) {
+  // A write beyond the limit on file sizes is to fail with an error, not to end the process.
+  std::signal(SIGXFSZ, SIG_IGN);
   const std::vector<std::string_view> words(argv, argv + argc);
   std::string_view program = words.empty() ? "qcow" : words[0];
   if (const std::size_t slash = program.rfind('/'); slash != program.npos) {

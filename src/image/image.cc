@@ -17,6 +17,8 @@ auto named(const std::string& filename, Work work) -> decltype(work()) {
   try {
     return work();
   } catch (const Error& error) {
+    // What the image's own file reports has it already.
+    if (error.message().starts_with(filename + ": ")) throw;
     throw error.within(filename);
   }
 }
