@@ -16,6 +16,8 @@ constexpr std::uint64_t kChunkBytes = 1 << 20;
 constexpr std::uint64_t kZeroUnitBytes = 4096;
 /// As the reference: longer runs of zeroes are not asked for.
 constexpr std::uint64_t kSparseBytesMax = 16 << 20;
+/// As long as it is not known whether blocks can be shared, little is read.
+constexpr std::uint64_t kTrialBytes = 64 << 10;
 /// Steps that move no bytes are bounded, so that a copy shows progress and can be stopped.
 constexpr std::uint64_t kCloneBytesMax = 256 << 20;
 constexpr std::uint64_t kZeroBytesMax = std::uint64_t{1} << 30;
@@ -74,13 +76,16 @@ bool CopyPlanner::next(CopyItem& item) {
     const CopyPiece piece = walk_.at(position_);
     item.begin = position_;
     item.pieces.clear();
-    if (whole_units_end(piece) > position_ &&
-        (piece.content != Content::copy || is_clonable(piece))) {
+    const bool has_whole_units = whole_units_end(piece) > position_;
+    const Cloner::Verdict verdict = verdict_on(piece);
+    if (has_whole_units &&
+        (piece.content != Content::copy || verdict == Cloner::Verdict::possible)) {
       if (plan_run(piece, item)) return true;
-    } else {
-      plan_chunk(item);
-      return true;
+      continue;
     }
+    const bool is_trial = has_whole_units && verdict == Cloner::Verdict::untried;
+    plan_chunk(item, is_trial ? std::max(kTrialBytes, shape_.unit_bytes) : shape_.chunk_bytes);
+    return true;
   }
   return false;
 }
@@ -90,10 +95,12 @@ std::uint64_t CopyPlanner::whole_units_end(const CopyPiece& piece) const noexcep
   return piece.end == walk_.size() ? piece.end : align_down(piece.end, shape_.unit_bytes);
 }
 
-bool CopyPlanner::is_clonable(const CopyPiece& piece) const {
-  return shape_.may_clone && piece.storage != nullptr &&
-         is_aligned(piece.host_offset, Cloner::kAlignment) &&
-         cloner_.verdict(piece.storage) == Cloner::Verdict::possible;
+Cloner::Verdict CopyPlanner::verdict_on(const CopyPiece& piece) const {
+  if (!shape_.may_clone || piece.storage == nullptr ||
+      !is_aligned(piece.host_offset, Cloner::kAlignment)) {
+    return Cloner::Verdict::impossible;
+  }
+  return cloner_.verdict(piece.storage);
 }
 
 // Whole units that no bytes have to be read of. False: there is nothing to do for them at all.
@@ -112,10 +119,9 @@ bool CopyPlanner::plan_run(const CopyPiece& piece, CopyItem& item) {
 }
 
 // Bytes to be read: up to the chunk's end, or to where a run without such bytes reaches there.
-void CopyPlanner::plan_chunk(CopyItem& item) {
+void CopyPlanner::plan_chunk(CopyItem& item, std::uint64_t chunk_bytes) {
   item.kind = CopyItem::Kind::data;
-  std::uint64_t end =
-      std::min(align_down(position_, shape_.chunk_bytes) + shape_.chunk_bytes, walk_.size());
+  std::uint64_t end = std::min(align_down(position_, chunk_bytes) + chunk_bytes, walk_.size());
   for (std::uint64_t at = position_; at < end; at = item.pieces.back().end) {
     CopyPiece piece = walk_.at(at);
     if (piece.content != Content::copy && piece.end >= end) {

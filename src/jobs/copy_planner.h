@@ -54,9 +54,9 @@ class CopyPlanner {
 
  private:
   bool plan_run(const CopyPiece& piece, CopyItem& item);
-  void plan_chunk(CopyItem& item);
+  void plan_chunk(CopyItem& item, std::uint64_t chunk_bytes);
   std::uint64_t whole_units_end(const CopyPiece& piece) const noexcept;
-  bool is_clonable(const CopyPiece& piece) const;
+  Cloner::Verdict verdict_on(const CopyPiece& piece) const;
 
   const CopyShape& shape_;
   const Cloner& cloner_;

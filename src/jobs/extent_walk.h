@@ -27,7 +27,7 @@ struct StoredRun {
 };
 
 /// Where a walk looks for holes below data. `as_reference`: only in files that occupy clearly less
-/// than their size, which tells preallocated images; what it then says agrees with the reference.
+/// than their clusters in use, which tells preallocated images.
 enum class HoleSearch { everywhere, as_reference };
 
 /// Asks an image for each of its extents once, however small the steps in which they are used up,

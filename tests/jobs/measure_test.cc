@@ -151,7 +151,7 @@ TEST(Measure, RandomShapesAgreeWithTheReference) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 random(seed);
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < 40; ++i) {
     const CreateOptions options = random_options(random);
     SCOPED_TRACE(std::to_string(*options.size_bytes) + " " + option_text(options));
     const nlohmann::json expected = reference_measure(
