@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "formats/qcow2/check_copied.h"
 #include "formats/qcow2/check_refcounts.h"
@@ -41,6 +42,7 @@ class Check {
   }
   bool repairs_all() const noexcept { return context_.options.repair == Repair::all; }
 
+  void repair_in_rounds();
   void repair();
   void mend_references();
   void mend_refcounts_somehow();
@@ -54,7 +56,7 @@ class Check {
   CheckContext context_;
   std::optional<References> references_;
   std::optional<RefcountStructure> refcounts_;
-  RefcountChanges changes_;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> freed_;  // clusters: first, number
   std::uint64_t corruptions_fixed_ = 0;
   std::uint64_t leaks_fixed_ = 0;
 };
@@ -65,7 +67,7 @@ CheckReport Check::run() {
   // Flags depend on refcounts, so a repair looks at them once these are right.
   look(repairs ? Flags::ignore : Flags::report);
   if (repairs) {
-    if (!is_clean()) repair();
+    if (!is_clean()) repair_in_rounds();
     clear_feature_bits();
     discard_freed();
   }
@@ -85,6 +87,19 @@ void Check::look(Flags flags) {
   refcounts_->compare(*references_);
   if (flags == Flags::report && references_->claims_wrong) {
     CopiedFlags(*references_, *refcounts_).report();
+  }
+}
+
+/// What one repair sets right may make sense of something else: a table that was also a refcount
+/// block until these were rebuilt may be mended then.
+void Check::repair_in_rounds() {
+  constexpr int kRoundsMax = 4;
+  for (int round = 0; round < kRoundsMax; ++round) {
+    if (round != 0) look(Flags::ignore);
+    const std::uint64_t fixed_before = corruptions_fixed_ + leaks_fixed_;
+    repair();
+    const bool has_changed = corruptions_fixed_ + leaks_fixed_ != fixed_before;
+    if (!repairs_all() || references_->findings.corruptions == 0 || !has_changed) return;
   }
 }
 
@@ -114,10 +129,11 @@ void Check::mend_refcounts_somehow() {
     }
     return;
   }
-  changes_ = mend_refcounts(*references_, *refcounts_,
-                            {.raises = repairs_all(), .lowers = !references_->incomplete});
-  corruptions_fixed_ += changes_.raised;
-  leaks_fixed_ += changes_.lowered;
+  const RefcountChanges changes = mend_refcounts(
+      *references_, *refcounts_, {.raises = repairs_all(), .lowers = !references_->incomplete});
+  corruptions_fixed_ += changes.raised;
+  leaks_fixed_ += changes.lowered;
+  freed_.insert(freed_.end(), changes.freed.begin(), changes.freed.end());
 }
 
 void Check::rebuild() {
@@ -180,7 +196,12 @@ void Check::discard_freed() {
   const Findings& found = references_->findings;
   if (found.corruptions + found.check_errors != 0) return;
   const std::uint32_t bits = context_.geometry.cluster_bits();
-  for (const auto& [first, n] : changes_.freed) {
+  for (const auto& [first, n] : freed_) {
+    // Not if a later round has found a use for them.
+    bool is_free = true;
+    for (std::uint64_t i = 0; i < n && is_free; ++i)
+      is_free = references_->counts.count(first + i) == 0;
+    if (!is_free) continue;
     context_.storage.discard(first << bits, n << bits);
   }
 }

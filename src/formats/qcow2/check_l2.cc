@@ -198,7 +198,7 @@ void L2Walk::compressed_entry(RawL2Entry raw, std::uint64_t index) {
   if ((raw.descriptor & RawL2Entry::kCopied) != 0) {
     references_.corruption(
         weight_, "ERROR: coffset={:#x}: copied flag must never be set for compressed clusters",
-        mapping.host_offset.value);
+        raw.descriptor & RawL2Entry::kOffsetMask);
     references_.claims_wrong = true;
   }
   if (rules_.data_file) {
