@@ -10,14 +10,12 @@
 
 namespace qcowkit::qcow2 {
 
-L2TableReader::L2TableReader(CheckContext& context)
-    : context_(context),
-      buffer_(std::max<std::size_t>(kBatchBytes, context.geometry.cluster_size())) {}
-
 void L2TableReader::for_each(std::span<const L2TableRef> tables, const CheckStage& stage,
                              const Visit& visit) {
-  const std::size_t batch_max = buffer_.size() >> context_.geometry.cluster_bits();
   const auto cluster_size = static_cast<std::size_t>(context_.geometry.cluster_size());
+  const std::size_t batch_max =
+      std::min(std::max<std::size_t>(kBatchBytes / cluster_size, 1), tables.size());
+  if (buffer_.size() < batch_max * cluster_size) buffer_ = Buffer(batch_max * cluster_size);
   for (std::size_t begin = 0; begin < tables.size(); begin += batch_max) {
     context_.poll(stage, static_cast<double>(begin) / static_cast<double>(tables.size()));
     const auto batch = tables.subspan(begin, std::min(batch_max, tables.size() - begin));

@@ -15,7 +15,7 @@ namespace qcowkit::qcow2 {
 /// Reads L2 tables, some MiB at a time, in the order in which they lie in the file.
 class L2TableReader {
  public:
-  explicit L2TableReader(CheckContext& context);
+  explicit L2TableReader(CheckContext& context) : context_(context) {}
 
   /// Calls `visit` for each table in turn, with its bytes (which it may change) or with an empty
   /// span where they cannot be read. The span is valid during the call.

@@ -99,6 +99,7 @@ void drop_unreadable_tables(References& references) {
     const std::uint64_t host_offset = table.host_offset.value;
     if (host_offset >= context.file_bytes) return true;
     if (context.geometry.in_cluster(host_offset) != 0 && ++unaligned > kUnalignedTablesMax) {
+      references.incomplete = true;
       return true;
     }
     if (!is_sparse) return false;
@@ -107,12 +108,10 @@ void drop_unreadable_tables(References& references) {
   };
   std::vector<L2TableRef>& tables = references.tables;
   const auto active_end = tables.begin() + static_cast<std::ptrdiff_t>(references.active_tables);
-  const auto kept_active = std::remove_if(tables.begin(), active_end, is_worthless);
-  references.active_tables = static_cast<std::size_t>(kept_active - tables.begin());
-  const auto kept_inactive =
-      std::copy_if(active_end, tables.end(), kept_active,
-                   [&](const L2TableRef& table) { return !is_worthless(table); });
-  tables.erase(kept_inactive, tables.end());
+  const auto kept_end = std::remove_if(tables.begin(), active_end, is_worthless);
+  references.active_tables = static_cast<std::size_t>(kept_end - tables.begin());
+  const auto inactive = tables.erase(kept_end, active_end);
+  tables.erase(std::remove_if(inactive, tables.end(), is_worthless), tables.end());
 }
 
 void walk_tables(References& references) {

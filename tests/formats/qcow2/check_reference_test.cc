@@ -1,10 +1,13 @@
 // The reference as a second opinion: it counts what we count, and finds our repairs good.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "tests/formats/qcow2/check_damages.h"
 #include "tests/support/command.h"
@@ -52,7 +55,6 @@ class ReferenceCheck : public testing::TestWithParam<Damage> {
  protected:
   void SetUp() override {
     if (!qcowkit::test::have_command("qemu-img")) GTEST_SKIP() << "no qemu-img";
-    if (!GetParam().reference_agrees) GTEST_SKIP() << "known to differ";
   }
 };
 
@@ -72,7 +74,14 @@ TEST_P(ReferenceCheck, AgreesWithWhatRepairLeaves) {
   expect_same(ours, ask_reference(repaired));
 }
 
-INSTANTIATE_TEST_SUITE_P(Damages, ReferenceCheck, testing::ValuesIn(test::damages()),
+/// Where the two do not differ by intent.
+std::vector<Damage> agreed_damages() {
+  std::vector<Damage> agreed;
+  std::ranges::copy_if(test::damages(), std::back_inserter(agreed), &Damage::reference_agrees);
+  return agreed;
+}
+
+INSTANTIATE_TEST_SUITE_P(Damages, ReferenceCheck, testing::ValuesIn(agreed_damages()),
                          [](const testing::TestParamInfo<Damage>& damage) {
                            return damage.param.name;
                          });
