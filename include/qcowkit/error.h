@@ -11,15 +11,15 @@ namespace qcowkit {
 /// The short, stable list of failures that are qcowkit's own. Failures of the operating system
 /// keep their errno instead: `e.code() == std::errc::no_space_on_device` works.
 enum class Errc {
-  not_an_image = 1,    ///< the file is not of the format that was asked for
-  corrupt,             ///< a structure of the image contradicts the specification
-  unsupported,         ///< a feature that the specification knows and this build does not offer
-  invalid_argument,    ///< the caller's request or option makes no sense
-  read_only,           ///< a write to an image that is open, or may only be opened, read-only
-  in_use,              ///< another process holds a conflicting lock on the file
-  reference_refused,   ///< the caller's `References` policy forbids opening a referenced file
-  limit_exceeded,      ///< a named limit (table size, chain depth, ...) is exceeded
-  cancelled,           ///< the caller's stop token was triggered
+  not_an_image = 1,   ///< the file is not of the format that was asked for
+  corrupt,            ///< a structure of the image contradicts the specification
+  unsupported,        ///< a feature that the specification knows and this build does not offer
+  invalid_argument,   ///< the caller's request or option makes no sense
+  read_only,          ///< a write to an image that is open, or may only be opened, read-only
+  in_use,             ///< another process holds a conflicting lock on the file
+  reference_refused,  ///< the caller's `References` policy forbids opening a referenced file
+  limit_exceeded,     ///< a named limit (table size, chain depth, ...) is exceeded
+  cancelled,          ///< the caller's stop token was triggered
 };
 
 const std::error_category& error_category() noexcept;

@@ -42,11 +42,12 @@ struct OpenOptions {
   CacheMode cache = CacheMode::writeback;
   Locking locking = Locking::automatic;
   References references;
-  bool open_backing = true;    ///< false: unallocated clusters read as zeroes, the chain is not opened
+  bool open_backing =
+      true;  ///< false: unallocated clusters read as zeroes, the chain is not opened
   bool open_data_file = true;  ///< false: only metadata can be asked for
   bool for_check = false;      ///< tolerate what `check` can report and repair (dirty, corrupt)
-  /// Bounds of the metadata caches in bytes; 0: the default (L2: enough for 256 GiB at 64 KiB clusters, and never more
-  /// than the disk needs; refcounts: 1 MiB).
+  /// Bounds of the metadata caches in bytes; 0: the default (L2: enough for 256 GiB at 64 KiB
+  /// clusters, and never more than the disk needs; refcounts: 1 MiB).
   std::uint64_t l2_cache_bytes = 0;
   std::uint64_t refcount_cache_bytes = 0;
   /// Pass discards of freed clusters on to the storage (punch holes).
@@ -61,17 +62,17 @@ struct CreateOptions {
   CacheMode cache = CacheMode::writeback;
 
   // qcow2
-  std::uint32_t version = 3;                ///< 2 (compat=0.10) or 3 (compat=1.1)
-  std::uint64_t cluster_size_bytes = 0;     ///< 0: 65536; 512 to 2 MiB, a power of two
-  std::uint32_t refcount_bits = 16;         ///< 1 to 64, a power of two; version 2: 16
-  bool lazy_refcounts = false;              ///< version 3
-  bool extended_l2 = false;                 ///< version 3, clusters of at least 16 KiB
+  std::uint32_t version = 3;             ///< 2 (compat=0.10) or 3 (compat=1.1)
+  std::uint64_t cluster_size_bytes = 0;  ///< 0: 65536; 512 to 2 MiB, a power of two
+  std::uint32_t refcount_bits = 16;      ///< 1 to 64, a power of two; version 2: 16
+  bool lazy_refcounts = false;           ///< version 3
+  bool extended_l2 = false;              ///< version 3, clusters of at least 16 KiB
   CompressionType compression = CompressionType::deflate;
-  std::string backing_file;                 ///< as it is to be stored
-  std::string backing_format;               ///< as it is to be stored; empty: none stored
-  std::string data_file;                    ///< as it is to be stored; created (emptied) as well
+  std::string backing_file;    ///< as it is to be stored
+  std::string backing_format;  ///< as it is to be stored; empty: none stored
+  std::string data_file;       ///< as it is to be stored; created (emptied) as well
   bool data_file_raw = false;
-  bool open_backing = true;                 ///< false: do not look at the backing file (`-u`)
+  bool open_backing = true;  ///< false: do not look at the backing file (`-u`)
   References references;
 };
 
@@ -147,16 +148,16 @@ enum class Repair { none, leaks, all };
 
 /// What `check` found. Counts are of the state before repair unless they say otherwise.
 struct CheckReport {
-  std::uint64_t corruptions = 0;        ///< left after repair
-  std::uint64_t leaks = 0;              ///< left after repair (clusters)
-  std::uint64_t check_errors = 0;       ///< structures that could not be read
+  std::uint64_t corruptions = 0;   ///< left after repair
+  std::uint64_t leaks = 0;         ///< left after repair (clusters)
+  std::uint64_t check_errors = 0;  ///< structures that could not be read
   std::uint64_t corruptions_fixed = 0;
   std::uint64_t leaks_fixed = 0;
-  std::uint64_t total_clusters = 0;     ///< guest clusters of the disk
+  std::uint64_t total_clusters = 0;  ///< guest clusters of the disk
   std::uint64_t allocated_clusters = 0;
   std::uint64_t fragmented_clusters = 0;
   std::uint64_t compressed_clusters = 0;
-  std::uint64_t image_end_offset = 0;   ///< host offset behind the last cluster in use
+  std::uint64_t image_end_offset = 0;  ///< host offset behind the last cluster in use
   /// One line for each finding and each repair, at most `kMessagesMax` of them.
   static constexpr std::size_t kMessagesMax = 10000;
   std::vector<std::string> messages;
@@ -180,8 +181,8 @@ struct CompressedCluster {
 ///
 /// Thread-safe: all calls but `close` may be made from any number of threads at once; reads that
 /// need no metadata from the disk run in parallel. Requests that overlap in time and range end
-/// as if made one after the other, in some order, byte by byte. Guest offsets and lengths are in bytes and need no alignment;
-/// a range past `virtual_size()` is `Errc::invalid_argument`.
+/// as if made one after the other, in some order, byte by byte. Guest offsets and lengths are in
+/// bytes and need no alignment; a range past `virtual_size()` is `Errc::invalid_argument`.
 ///
 /// Every failure throws `Error`, its message starting with the image's name.
 class Image {
@@ -217,8 +218,8 @@ class Image {
 
   void read(std::uint64_t guest_offset, std::span<std::byte> into);
   void write(std::uint64_t guest_offset, std::span<const std::byte> from);
-  /// Makes the range read as zeroes. With `may_unmap`, its host space may be given back; without it,
-  /// host clusters that are there stay preallocated.
+  /// Makes the range read as zeroes. With `may_unmap`, its host space may be given back; without
+  /// it, host clusters that are there stay preallocated.
   void write_zeroes(std::uint64_t guest_offset, std::uint64_t length_bytes, bool may_unmap);
   /// Gives whole clusters of the range back. They read as zeroes afterwards (also over a backing
   /// file); parts of clusters are left as they are.
@@ -236,7 +237,8 @@ class Image {
   void flush();
 
   /// What the range's first byte is stored as, and for how many bytes (at most `length_bytes`, at
-  /// least 1) that answer holds, looking through the whole chain. Valid until the next write to the image or its chain.
+  /// least 1) that answer holds, looking through the whole chain. Valid until the next write to the
+  /// image or its chain.
   Extent map(std::uint64_t guest_offset, std::uint64_t length_bytes);
   /// The same for this layer only: `unallocated` means that the backing file decides.
   Extent map_layer(std::uint64_t guest_offset, std::uint64_t length_bytes);
@@ -245,10 +247,11 @@ class Image {
   class Pin;
   Pin pin();
 
-  /// For a copier that moves bytes to where they will lie: gives the range, whose ends are multiples of
-  /// the cluster size (or the disk's end), host space without writing to it, lets `fill` write whole
-  /// runs straight into the storage, then makes them the guest's. `fill(storage, host_offset, guest_offset,
-  /// length_bytes)` is called once for each contiguous run; if it throws, nothing has changed.
+  /// For a copier that moves bytes to where they will lie: gives the range, whose ends are
+  /// multiples of the cluster size (or the disk's end), host space without writing to it, lets
+  /// `fill` write whole runs straight into the storage, then makes them the guest's. `fill(storage,
+  /// host_offset, guest_offset, length_bytes)` is called once for each contiguous run; if it
+  /// throws, nothing has changed.
   using FillRun = std::function<void(Storage& storage, std::uint64_t host_offset,
                                      std::uint64_t guest_offset, std::uint64_t length_bytes)>;
   void write_in_place(std::uint64_t guest_offset, std::uint64_t length_bytes, const FillRun& fill);

@@ -1,7 +1,7 @@
 // Part of qcowkit. MIT licence; see LICENSE.
 //
-// Work on whole images. A job takes open images, options, a progress sink and a stop token; it runs on
-// the caller's thread plus as many workers as its options say, and returns when all is done.
+// Work on whole images. A job takes open images, options, a progress sink and a stop token; it runs
+// on the caller's thread plus as many workers as its options say, and returns when all is done.
 #pragma once
 
 #include <cstdint>
@@ -13,20 +13,20 @@
 namespace qcowkit {
 
 struct CopyOptions {
-  /// Runs of zeroes of at least this many bytes inside data are not written (multiple of 512); 0: everything
-  /// is written, the target fully allocated, and the source is not asked for holes.
+  /// Runs of zeroes of at least this many bytes inside data are not written (multiple of 512); 0:
+  /// everything is written, the target fully allocated, and the source is not asked for holes.
   std::uint64_t sparse_bytes = 4096;
   bool compress = false;
   int compression_level = 0;
   std::uint32_t workers = 0;         ///< parallel workers; 0: as many as there are cores
   bool out_of_order_writes = false;  ///< the target's clusters may be allocated in any order
   bool target_is_zero = false;       ///< a new target: zeroes need not be written
-  /// A new target with a backing file (`convert -B`): what `shared_base` provides is skipped, zeroes
-  /// are written. Only with one source, and without `target_is_zero`.
+  /// A new target with a backing file (`convert -B`): what `shared_base` provides is skipped,
+  /// zeroes are written. Only with one source, and without `target_is_zero`.
   bool target_has_backing = false;
-  /// With `target_has_backing`: the image in the source's chain that equals the target's backing file;
-  /// what it and those behind it provide is not copied. Null: nothing is skipped; what no layer
-  /// provides is written as zeroes, so that the target's backing file does not show through.
+  /// With `target_has_backing`: the image in the source's chain that equals the target's backing
+  /// file; what it and those behind it provide is not copied. Null: nothing is skipped; what no
+  /// layer provides is written as zeroes, so that the target's backing file does not show through.
   Image* shared_base = nullptr;
   ProgressSink progress;
   std::stop_token stop;

@@ -33,9 +33,9 @@ struct StorageExtent {
 ///
 /// Thread-safe: every call may be made from any number of threads at once; overlapping writes
 /// end in some order. Reads and writes complete whole or throw `Error`; reading past the end
-/// yields zeroes; writing past the end grows the storage where it can. All offsets are host offsets and all
-/// lengths are in bytes; no alignment is asked of the caller (an implementation that needs it
-/// handles it).
+/// yields zeroes; writing past the end grows the storage where it can. All offsets are host offsets
+/// and all lengths are in bytes; no alignment is asked of the caller (an implementation that needs
+/// it handles it).
 class Storage {
  public:
   virtual ~Storage() = default;
@@ -51,7 +51,8 @@ class Storage {
   /// Returns false, with nothing done, only under `no_fallback` where there is no fast way.
   virtual bool write_zeroes(std::uint64_t host_offset, std::uint64_t length_bytes,
                             ZeroOptions options) = 0;
-  /// Hint: the range's content is not needed any more. May leave it as it is; never grows or shrinks the storage.
+  /// Hint: the range's content is not needed any more. May leave it as it is; never grows or
+  /// shrinks the storage.
   virtual void discard(std::uint64_t host_offset, std::uint64_t length_bytes) = 0;
   /// Returns when all writes that completed before the call are durable. Once a flush has
   /// failed, every later flush fails too: what was lost cannot be known.
@@ -68,12 +69,14 @@ class Storage {
   /// (files, memory), false where there is nothing beyond (block devices).
   virtual bool can_grow() const noexcept = 0;
   /// Copies bytes from `source` without their passing through user space (clone or
-  /// copy_file_range). Returns how many bytes, from the range's start, were copied: 0 where there is no such way.
+  /// copy_file_range). Returns how many bytes, from the range's start, were copied: 0 where there
+  /// is no such way.
   virtual std::uint64_t copy_from(Storage& source, std::uint64_t source_host_offset,
                                   std::uint64_t host_offset, std::uint64_t length_bytes);
-  /// Like `copy_from`, but only by sharing the source's blocks (XFS, btrfs, ...), which costs neither
-  /// space nor time for each byte. Returns 0 where blocks cannot be shared or the range's start is
-  /// at no block's start in either storage, and less than asked where its end is at no block's end.
+  /// Like `copy_from`, but only by sharing the source's blocks (XFS, btrfs, ...), which costs
+  /// neither space nor time for each byte. Returns 0 where blocks cannot be shared or the range's
+  /// start is at no block's start in either storage, and less than asked where its end is at no
+  /// block's end.
   virtual std::uint64_t clone_from(Storage& /*source*/, std::uint64_t /*source_host_offset*/,
                                    std::uint64_t /*host_offset*/, std::uint64_t /*length_bytes*/) {
     return 0;

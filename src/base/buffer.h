@@ -17,7 +17,7 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(std::size_t size_bytes)
       : data_(static_cast<std::byte*>(
-            ::operator new(size_bytes == 0 ? 1 : size_bytes, std::align_val_t{kAlignment}))),
+            ::operator new (size_bytes == 0 ? 1 : size_bytes, std::align_val_t{kAlignment}))),
         size_(size_bytes) {}
 
   std::byte* data() noexcept { return data_.get(); }
@@ -29,7 +29,7 @@ class Buffer {
  private:
   struct Free {
     void operator()(std::byte* p) const noexcept {
-      ::operator delete(p, std::align_val_t{kAlignment});
+      ::operator delete (p, std::align_val_t{kAlignment});
     }
   };
   std::unique_ptr<std::byte, Free> data_;

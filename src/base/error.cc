@@ -48,7 +48,9 @@ std::error_code make_error_code(Errc code) noexcept {
 Error::Error(std::error_code code, std::string message)
     : std::system_error(code), message_(std::move(message)) {}
 
-Error Error::within(const std::string& context) const { return {code(), context + ": " + message_}; }
+Error Error::within(const std::string& context) const {
+  return {code(), context + ": " + message_};
+}
 
 Error os_error(int errno_value, const std::string& context) {
   const std::error_code code(errno_value, std::generic_category());

@@ -7,7 +7,8 @@
 
 namespace qcowkit::qcow2 {
 
-/// Fills in what the header and the tables that it names tell. Throws `Error` (corrupt), I/O errors.
+/// Fills in what the header and the tables that it names tell. Throws `Error` (corrupt), I/O
+/// errors.
 void describe(const Header& header, Storage& storage, ImageInfo& info);
 
 }  // namespace qcowkit::qcow2
