@@ -1,3 +1,4 @@
+// Bitmaps in a check: the directory, the tables and the data that they refer to.
 #include "formats/qcow2/bitmap_directory.h"
 #include "formats/qcow2/check_walk.h"
 

@@ -1,3 +1,4 @@
+// New refcount structures, where the old ones are past mending.
 #include <algorithm>
 #include <vector>
 

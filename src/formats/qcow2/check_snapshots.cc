@@ -1,3 +1,4 @@
+// Snapshots in a check: what their L1 tables lead to, and completing their table.
 #include <algorithm>
 #include <map>
 #include <span>
