@@ -161,7 +161,9 @@ TEST(Open, SixteenTebibytesTakeNoTimeAndLittleMemory) {
   // The L1 table, 256 KiB, and what the heap adds.
   constexpr std::uint64_t kMargin = 6 << 20;
   const std::uint64_t after = resident_bytes();
-  if (kCountsMemory) EXPECT_LT(after, before + kCacheBytes + kMargin);
+  if (kCountsMemory) {
+    EXPECT_LT(after, before + kCacheBytes + kMargin);
+  }
   EXPECT_LT(opened - start, std::chrono::milliseconds(500)) << "generous for a loaded machine";
 }
 
