@@ -115,6 +115,14 @@ TEST_F(ImageLocks, ABackingFileInUseByOurOverlayIsNotWrittenByTheReference) {
   EXPECT_TRUE(reference({"-r"}).ok());
 }
 
+TEST_F(ImageLocks, AnOpenThatFailedLeavesNoLockBehind) {
+  const std::string overlay = dir_.file("overlay.qcow2");
+  test::qemu_img(
+      {"create", "-q", "-u", "-f", "qcow2", "-b", "missing", "-F", "raw", overlay, "1M"});
+  EXPECT_THROW(Image::open(overlay, with(false)), Error);
+  EXPECT_NO_THROW(test::qemu_img({"rebase", "-u", "-f", "qcow2", "-b", "", overlay}));
+}
+
 TEST_F(ImageLocks, AnErrorNamesTheFile) {
   RunningReference writer(path_, {});
   ASSERT_TRUE(writer.is_ready());
