@@ -8,7 +8,7 @@
 namespace qcowkit::bench {
 namespace {
 
-constexpr std::uint64_t kDiskBytes = 256 << 20;
+constexpr std::uint64_t kDiskBytes = 64 << 20;
 constexpr std::uint64_t kRequestBytes = 4096;
 
 /// A disk with every cluster allocated, made once for each medium.
