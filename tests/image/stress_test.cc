@@ -222,7 +222,10 @@ class StressTest : public testing::TestWithParam<StressCase> {
     constexpr std::size_t kRequests = kIsSanitized ? 300 : 1500;
     const std::string path = directory_.file("image");
     UnitHistory history(make_backing());
-    Image::create(path, GetParam().create);
+    CreateOptions options = GetParam().create;
+    // Its name starts from the working directory, unlike a backing file's.
+    if (!options.data_file.empty()) options.data_file = directory_.file(options.data_file);
+    Image::create(path, options);
     {
       OpenOptions options = GetParam().open;
       options.read_only = false;
