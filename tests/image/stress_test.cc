@@ -222,10 +222,10 @@ class StressTest : public testing::TestWithParam<StressCase> {
     constexpr std::size_t kRequests = kIsSanitized ? 300 : 1500;
     const std::string path = directory_.file("image");
     UnitHistory history(make_backing());
-    CreateOptions options = GetParam().create;
+    CreateOptions create = GetParam().create;
     // Its name starts from the working directory, unlike a backing file's.
-    if (!options.data_file.empty()) options.data_file = directory_.file(options.data_file);
-    Image::create(path, options);
+    if (!create.data_file.empty()) create.data_file = directory_.file(create.data_file);
+    Image::create(path, create);
     {
       OpenOptions options = GetParam().open;
       options.read_only = false;
