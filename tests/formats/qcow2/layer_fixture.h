@@ -41,6 +41,24 @@ class LayerTest : public testing::Test {
     const auto bytes = make_content(content, cluster_);
     layer_->write_compressed({guest_offset}, layer_->compress(bytes, 0), bytes);
   }
+  /// Makes a cluster, which is not compressed, one that a snapshot has as well.
+  void share(std::uint64_t guest_offset) {
+    const HostOffset host = host_of(guest_offset);
+    layer_->close();
+    const qcow2::Header header = qcow2::Qcow2Layer::read_header(*image_);
+    const qcow2::Geometry g = header.geometry();
+    const std::uint64_t table =
+        field_of(*image_, header.l1_table_offset.value + g.l1_index({guest_offset}) * 8) &
+        qcow2::L1Entry::kOffsetMask;
+    const std::uint64_t entry = table + (g.l2_index({guest_offset}) << g.l2_entry_bits());
+    const be64 descriptor = field_of(*image_, entry) & ~qcow2::RawL2Entry::kCopied;
+    image_->write(entry, std::as_bytes(std::span(&descriptor, 1)));
+    const be16 two = 2;
+    const std::uint64_t block = field_of(*image_, header.refcount_table_offset.value);
+    image_->write(block + host.value / cluster_ * 2, std::as_bytes(std::span(&two, 1)));
+    layer_.reset();
+    open();
+  }
   ExtentKind kind_at(std::uint64_t guest_offset) { return layer_->map({guest_offset}, 1).kind; }
   HostOffset host_of(std::uint64_t guest_offset) {
     return layer_->map({guest_offset}, 1).host_offset;

@@ -72,6 +72,22 @@ TEST_F(Write, OverACompressedClusterKeepsItsRest) {
   expect_clean();
 }
 
+TEST_F(Write, ToASharedClusterGoesToANewOne) {
+  write(0, 3, cluster_);
+  const HostOffset shared = host_of(0);
+  share(0);
+  write(100, 1, 10);
+  EXPECT_NE(host_of(0), shared);
+  auto expected = test::make_content(3, cluster_);
+  std::fill_n(expected.begin() + 100, 10, std::byte{1});
+  EXPECT_EQ(read(0, cluster_), expected);
+  std::vector<std::byte> old(cluster_);
+  image_->read(shared.value, old);
+  EXPECT_EQ(old, test::make_content(3, cluster_));
+  layer_->close();
+  EXPECT_EQ(test::refcount_on_disk(*image_, shared), 1u);
+}
+
 TEST_F(Write, ThatFailsLeavesTheImageAsItWas) {
   write(0, 3, 2 * cluster_);
   layer_->flush();
@@ -142,14 +158,29 @@ TEST_F(WriteSubclusters, FurtherOnesJoinThemInTheSameHostCluster) {
 }
 
 TEST_F(WriteSubclusters, WhatIsAllocatedBesideIsNotWrittenAgain) {
+  // Somebody may be writing to it in place, which a copy would undo: it is not even read.
   write(5 * kSub, 1, kSub);
-  const HostOffset host = host_of(5 * kSub);
-  // Somebody writes in place just then, which a copy would undo.
-  image_->write(host.value, test::make_content(9, 10));
+  const std::uint64_t reads = plan_->count(test::kReads);
   write(5 * kSub + 1000, 5, kSub);
-  EXPECT_EQ(read(5 * kSub, 10), test::make_content(9, 10));
   write(4 * kSub, 5, kSub + 20);
-  EXPECT_EQ(read(5 * kSub + 20, 10), test::make_content(1, 10));
+  EXPECT_EQ(plan_->count(test::kReads), reads);
+  EXPECT_EQ(read(5 * kSub + 20, 980), test::make_content(1, 980));
+}
+
+TEST_F(WriteSubclusters, OfASharedClusterAllAreCopied) {
+  write(0, 3, 10 * kSub);
+  layer_->write_zeroes({2 * kSub}, kSub, false);
+  const HostOffset shared = host_of(0);
+  share(0);
+  write(5 * kSub + 100, 1, 10);
+  EXPECT_NE(host_of(0), shared);
+  auto expected = test::make_content(3, 10 * kSub);
+  std::fill_n(expected.begin() + 2 * kSub, kSub, std::byte{0});
+  std::fill_n(expected.begin() + 5 * kSub + 100, 10, std::byte{1});
+  EXPECT_EQ(read(0, 10 * kSub), expected);
+  EXPECT_EQ(kind_at(10 * kSub), ExtentKind::unallocated);
+  layer_->close();
+  EXPECT_EQ(test::refcount_on_disk(*image_, shared), 1u);
 }
 
 TEST_F(WriteSubclusters, AZeroSubclusterIsZeroAroundTheWrite) {
