@@ -33,3 +33,6 @@ foreach(module ZLIB ZSTD ISAL DEFLATE)
     target_link_libraries(qcowkit_codec_libraries INTERFACE PkgConfig::${module})
   endif()
 endforeach()
+
+# qcowkit_crypto_libraries: what src/crypto is linked with inside this build.
+add_library(qcowkit_crypto_libraries INTERFACE)

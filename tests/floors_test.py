@@ -11,8 +11,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STOREYS = [
     ["base"],
     ["storage", "codec"],
+    ["crypto"],
     ["formats"],
-    ["formats/raw", "formats/qcow2"],
+    ["formats/raw", "formats/luks", "formats/qcow1", "formats/qcow2"],
     ["image"],
     ["jobs"],
     ["cli"],
@@ -21,7 +22,8 @@ STOREY_OF = {floor: number for number, storey in enumerate(STOREYS) for floor in
 # The front end lives on the public interface, like everybody else's program.
 CLI_MAY_USE = {"base", "cli"}
 # Public headers that are not for all floors, and the lowest storey that may see them.
-LOWEST_READER = {"qcowkit/storage.h": "storage", "qcowkit/image.h": "codec", "qcowkit/jobs.h": "jobs"}
+LOWEST_READER = {"qcowkit/storage.h": "storage", "qcowkit/options.h": "codec", "qcowkit/info.h": "codec",
+                 "qcowkit/image.h": "codec", "qcowkit/jobs.h": "jobs"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 

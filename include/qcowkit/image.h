@@ -9,168 +9,15 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "qcowkit/error.h"
+#include "qcowkit/info.h"
+#include "qcowkit/options.h"
 #include "qcowkit/storage.h"
 
 namespace qcowkit {
-
-/// How compressed clusters are compressed (qcow2 spec, "Additional fields": compression_type).
-enum class CompressionType : std::uint8_t { deflate = 0, zstd = 1 };
-
-/// Which files an image may make the library open: its backing file and its external data file.
-/// The default follows every reference, as the reference implementation does.
-struct References {
-  /// Called with the resolved path of each referenced file before it is opened; false refuses
-  /// it (`Errc::reference_refused`). Empty: everything is allowed.
-  std::function<bool(const std::string& path)> allow;
-  /// Longest backing chain that is opened, counted in images.
-  std::uint32_t chain_depth_max = 1024;
-
-  /// Follows nothing: for images from strangers.
-  static References none() {
-    return {[](const std::string&) { return false; }, 1};
-  }
-};
-
-struct OpenOptions {
-  std::string format;  ///< "raw", "qcow2"; empty: probe the file's first bytes
-  bool read_only = true;
-  CacheMode cache = CacheMode::writeback;
-  Locking locking = Locking::automatic;
-  References references;
-  bool open_backing =
-      true;  ///< false: unallocated clusters read as zeroes, the chain is not opened
-  bool open_data_file = true;  ///< false: only metadata can be asked for
-  bool for_check = false;      ///< tolerate what `check` can report and repair (dirty, corrupt)
-  /// Bounds of the metadata caches in bytes; 0: the default (L2: enough for 256 GiB at 64 KiB
-  /// clusters, and never more than the disk needs; refcounts: 1 MiB).
-  std::uint64_t l2_cache_bytes = 0;
-  std::uint64_t refcount_cache_bytes = 0;
-  /// Pass discards of freed clusters on to the storage (punch holes).
-  bool discard_pass_through = true;
-};
-
-/// What `Image::create` makes. Empty optionals mean the default of the format.
-struct CreateOptions {
-  std::string format = "raw";
-  std::optional<std::uint64_t> size_bytes;  ///< may be absent where there is a backing file to ask
-  Preallocation preallocation = Preallocation::off;
-  CacheMode cache = CacheMode::writeback;
-
-  // qcow2
-  std::uint32_t version = 3;             ///< 2 (compat=0.10) or 3 (compat=1.1)
-  std::uint64_t cluster_size_bytes = 0;  ///< 0: 65536; 512 to 2 MiB, a power of two
-  std::uint32_t refcount_bits = 16;      ///< 1 to 64, a power of two; version 2: 16
-  bool lazy_refcounts = false;           ///< version 3
-  bool extended_l2 = false;              ///< version 3, clusters of at least 16 KiB
-  CompressionType compression = CompressionType::deflate;
-  std::string backing_file;    ///< as it is to be stored
-  std::string backing_format;  ///< as it is to be stored; empty: none stored
-  std::string data_file;       ///< as it is to be stored; created (emptied) as well
-  bool data_file_raw = false;
-  bool open_backing = true;  ///< false: do not look at the backing file (`-u`)
-  References references;
-};
-
-/// What the guest finds in a range, and where its bytes lie.
-enum class ExtentKind : std::uint8_t {
-  unallocated,  ///< in no layer of the chain: reads as zeroes
-  zero,         ///< reads as zeroes because a layer says so
-  data,         ///< plain bytes at `host_offset` of `storage`
-  compressed,   ///< in a compressed cluster
-};
-
-/// A run of guest bytes that are stored alike, contiguous on the host where they are data.
-struct Extent {
-  std::uint64_t guest_offset = 0;
-  std::uint64_t length_bytes = 0;
-  ExtentKind kind = ExtentKind::unallocated;
-  /// The layer that decides: 0 is the image itself, 1 its backing file, ... For `unallocated` the
-  /// depth of the last layer whose size covers the range.
-  std::uint32_t depth = 0;
-  /// With `data`: where. With `zero`: the preallocated host cluster, if there is one.
-  std::optional<std::uint64_t> host_offset;
-  /// The storage that `host_offset` is in; valid while the image is open.
-  Storage* storage = nullptr;
-  /// The file's name as the chain's image was opened (what `map` prints), null if none.
-  const std::string* file = nullptr;
-};
-
-/// One layer as `info` shows it.
-struct ImageInfo {
-  std::string filename;
-  std::string format;
-  std::uint64_t virtual_size_bytes = 0;
-  std::optional<std::uint64_t> allocated_bytes;  ///< host space in use ("disk size")
-  std::optional<std::uint64_t> cluster_size_bytes;
-  bool dirty = false;
-  bool encrypted = false;
-  std::string backing_file;           ///< as stored
-  std::string backing_file_resolved;  ///< the path that it means
-  std::string backing_format;         ///< as stored
-
-  struct Snapshot {
-    std::string id;
-    std::string name;
-    std::uint64_t vm_state_size_bytes = 0;
-    std::uint32_t date_seconds = 0;
-    std::uint32_t date_nanoseconds = 0;
-    std::uint64_t vm_clock_nanoseconds = 0;
-    std::optional<std::uint64_t> icount;
-    std::uint64_t disk_size_bytes = 0;
-  };
-  struct Bitmap {
-    std::string name;
-    std::uint64_t granularity_bytes = 0;
-    bool in_use = false;
-    bool automatic = false;
-  };
-  struct Qcow2 {
-    std::uint32_t version = 3;
-    CompressionType compression = CompressionType::deflate;
-    bool lazy_refcounts = false;
-    std::uint32_t refcount_bits = 16;
-    bool corrupt = false;
-    bool extended_l2 = false;
-    std::string data_file;
-    bool data_file_raw = false;
-    std::vector<Snapshot> snapshots;
-    std::vector<Bitmap> bitmaps;
-  };
-  std::optional<Qcow2> qcow2;
-};
-
-enum class Repair { none, leaks, all };
-
-/// What `check` found. Counts are of the state before repair unless they say otherwise.
-struct CheckReport {
-  std::uint64_t corruptions = 0;   ///< left after repair
-  std::uint64_t leaks = 0;         ///< left after repair (clusters)
-  std::uint64_t check_errors = 0;  ///< structures that could not be read
-  std::uint64_t corruptions_fixed = 0;
-  std::uint64_t leaks_fixed = 0;
-  std::uint64_t total_clusters = 0;  ///< guest clusters of the disk
-  std::uint64_t allocated_clusters = 0;
-  std::uint64_t fragmented_clusters = 0;
-  std::uint64_t compressed_clusters = 0;
-  std::uint64_t image_end_offset = 0;  ///< host offset behind the last cluster in use
-  /// One line for each finding and each repair, at most `kMessagesMax` of them.
-  static constexpr std::size_t kMessagesMax = 10000;
-  std::vector<std::string> messages;
-};
-
-/// Called now and then with how much of the work is done, 0 to 1. From one thread at a time.
-using ProgressSink = std::function<void(double fraction)>;
-
-struct CheckOptions {
-  Repair repair = Repair::none;
-  ProgressSink progress;
-  std::stop_token stop;
-};
 
 /// One compressed cluster, ready to be written. Empty `bytes`: it did not get smaller.
 struct CompressedCluster {
@@ -179,10 +26,10 @@ struct CompressedCluster {
 
 /// A virtual disk.
 ///
-/// Thread-safe: all calls but `close` may be made from any number of threads at once; reads that
-/// need no metadata from the disk run in parallel. Requests that overlap in time and range end
-/// as if made one after the other, in some order, byte by byte. Guest offsets and lengths are in
-/// bytes and need no alignment; a range past `virtual_size()` is `Errc::invalid_argument`.
+/// Thread-safe: all calls but `close` and `reopen` may be made from any number of threads at once;
+/// reads that need no metadata from the disk run in parallel. Requests that overlap in time and
+/// range end as if made one after the other, in some order, byte by byte. Guest offsets and lengths
+/// are in bytes and need no alignment; a range past `virtual_size()` is `Errc::invalid_argument`.
 ///
 /// Every failure throws `Error`, its message starting with the image's name.
 class Image {
@@ -207,6 +54,8 @@ class Image {
   const std::string& format() const noexcept;
   std::uint64_t virtual_size() const noexcept;
   bool is_read_only() const noexcept;
+  /// True if guest data is encrypted where it is stored.
+  bool is_encrypted() const noexcept;
   /// The unit of allocation in bytes; 0 where the format has none (raw).
   std::uint64_t cluster_size() const noexcept;
   /// The image's backing file, null if none is open.
@@ -255,6 +104,70 @@ class Image {
   using FillRun = std::function<void(Storage& storage, std::uint64_t host_offset,
                                      std::uint64_t guest_offset, std::uint64_t length_bytes)>;
   void write_in_place(std::uint64_t guest_offset, std::uint64_t length_bytes, const FillRun& fill);
+
+  // Internal snapshots (qcow2 spec, Snapshots). Changing requests wait while one is made, applied
+  // or deleted. Formats without them throw `Errc::unsupported`.
+
+  std::vector<SnapshotInfo> snapshots() const;
+  struct NewSnapshot {
+    std::string name;
+    std::string id;  ///< empty: the first number that is free
+    /// Without it: now.
+    std::optional<std::uint32_t> date_seconds;
+    std::uint32_t date_nanoseconds = 0;
+    std::uint64_t vm_clock_nanoseconds = 0;
+    /// How many bytes of what `write_vm_state` has stored belong to it.
+    std::uint64_t vm_state_size_bytes = 0;
+    std::optional<std::uint64_t> icount;
+  };
+  /// Keeps the disk's present content. Durable on return.
+  SnapshotInfo create_snapshot(const NewSnapshot& snapshot);
+  /// Makes the disk what it was then, also its size. What has changed since is lost.
+  void apply_snapshot(const SnapshotSelector& which);
+  void delete_snapshot(const SnapshotSelector& which);
+  /// The area behind the disk where a machine's state is kept until a snapshot takes it. Offsets
+  /// are the area's own, in bytes. What was never written there reads as zeroes.
+  void read_vm_state(std::uint64_t offset, std::span<std::byte> into);
+  void write_vm_state(std::uint64_t offset, std::span<const std::byte> from);
+
+  // Persistent dirty bitmaps (qcow2 spec, Bitmaps). An enabled one follows every change that is
+  // made through this class; all are stored by `close`. Formats without them throw
+  // `Errc::unsupported`.
+
+  std::vector<BitmapInfo> bitmaps() const;
+  struct NewBitmap {
+    std::string name;
+    std::uint64_t granularity_bytes =
+        0;  ///< 512 to 2 GiB, a power of two; 0: a cluster, at most 64 KiB
+    bool enabled = true;
+  };
+  void add_bitmap(const NewBitmap& bitmap);
+  void remove_bitmap(const std::string& name);
+  /// Forgets all that the bitmap has noted.
+  void clear_bitmap(const std::string& name);
+  void enable_bitmap(const std::string& name, bool enabled);
+  /// Notes in `target` what `source_name` of `source`, which may be this image, has noted.
+  void merge_bitmap(const std::string& target, Image& source, const std::string& source_name);
+  /// Notes the range in the bitmap, enabled or not.
+  void mark_bitmap(const std::string& name, std::uint64_t guest_offset, std::uint64_t length_bytes);
+  /// What the bitmap says of the range's first byte, and for how many bytes that holds.
+  BitmapExtent map_bitmap(const std::string& name, std::uint64_t guest_offset,
+                          std::uint64_t length_bytes);
+
+  // Changing the image itself. Changing requests wait meanwhile; a crash leaves the image as it was
+  // before or as it is afterwards.
+
+  /// Sets the disk's size. New bytes read as zeroes, also over a larger backing file.
+  void resize(std::uint64_t size_bytes, const ResizeOptions& options = {});
+  void amend(const AmendOptions& options);
+  /// Gives all clusters of this layer back: the disk reads as its backing file, or as zeroes.
+  void make_empty();
+  /// Turns to reading only or, with the file's permission, to writing. Secrets, caches and options
+  /// stay.
+  void reopen(bool read_only);
+  /// Forgets everything that is cached of the image's metadata, because somebody else has written
+  /// to the file. Changes that were not flushed are flushed first.
+  void invalidate();
 
   ImageInfo info() const;
   /// Throws `Errc::unsupported` where the format has nothing to check (raw).

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
-Json snapshot_json(const ImageInfo::Snapshot& snapshot) {
+Json snapshot_json(const SnapshotInfo& snapshot) {
   Json json = Json::object();
   if (snapshot.icount) json["icount"] = *snapshot.icount;
   json["vm-clock-nsec"] = snapshot.vm_clock_nanoseconds % kNanosecondsPerSecond;
@@ -28,7 +28,7 @@ Json snapshot_json(const ImageInfo::Snapshot& snapshot) {
   return json;
 }
 
-Json bitmap_json(const ImageInfo::Bitmap& bitmap) {
+Json bitmap_json(const BitmapInfo& bitmap) {
   Json flags = Json::array();
   if (bitmap.in_use) flags.push_back("in-use");
   if (bitmap.automatic) flags.push_back("auto");
@@ -45,7 +45,7 @@ Json qcow2_json(const ImageInfo::Qcow2& qcow2) {
   if (qcow2.version > 2) json["lazy-refcounts"] = qcow2.lazy_refcounts;
   if (!qcow2.bitmaps.empty()) {
     Json& bitmaps = json["bitmaps"] = Json::array();
-    for (const ImageInfo::Bitmap& bitmap : qcow2.bitmaps) bitmaps.push_back(bitmap_json(bitmap));
+    for (const BitmapInfo& bitmap : qcow2.bitmaps) bitmaps.push_back(bitmap_json(bitmap));
   }
   json["refcount-bits"] = qcow2.refcount_bits;
   if (!qcow2.data_file.empty()) {
@@ -76,13 +76,13 @@ std::string clock_text(std::uint64_t nanoseconds) {
                      milliseconds % 1000);
 }
 
-void append_snapshots(std::string& out, const std::vector<ImageInfo::Snapshot>& snapshots) {
+void append_snapshots(std::string& out, const std::vector<SnapshotInfo>& snapshots) {
   if (snapshots.empty()) return;
   const auto append = std::back_inserter(out);
   out += "Snapshot list:\n";
   fmt::format_to(append, "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE", "DATE",
                  "VM CLOCK", "ICOUNT");
-  for (const ImageInfo::Snapshot& snapshot : snapshots) {
+  for (const SnapshotInfo& snapshot : snapshots) {
     fmt::format_to(append, "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", snapshot.id, snapshot.name,
                    human_size(snapshot.vm_state_size_bytes), local_time(snapshot.date_seconds),
                    clock_text(snapshot.vm_clock_nanoseconds),

@@ -44,6 +44,10 @@ void Layer::read_run(GuestOffset guest_offset, const LayerExtent& extent,
                      std::span<std::byte> into) {
   switch (extent.kind) {
     case ExtentKind::data:
+      if (extent.is_encrypted) {
+        read_encrypted(guest_offset, extent, into);
+        return;
+      }
       extent.storage->read(extent.host_offset.value, into);
       return;
     case ExtentKind::compressed:

@@ -6,8 +6,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/offsets.h"
+#include "qcowkit/error.h"
 #include "qcowkit/image.h"
 #include "qcowkit/storage.h"
 
@@ -21,11 +23,12 @@ struct LayerExtent {
                                ///< cluster's compressed bytes
   Storage* storage = nullptr;  ///< data, preallocated zero
   bool has_host_offset = false;
+  bool is_encrypted = false;           ///< data: `read_encrypted` gets at it
   std::uint32_t compressed_bytes = 0;  ///< compressed: upper bound of the stream's length
 };
 
-/// One open image file of one format. Thread-safe but for `set_backing` and `close`. Ranges lie
-/// within `virtual_size()` (the caller has checked).
+/// One open image file of one format. Thread-safe but for `set_backing` and `close`. Ranges lay
+/// within `virtual_size()` when the caller checked; the disk may have become smaller since.
 class Layer {
  public:
   virtual ~Layer() = default;
@@ -71,10 +74,39 @@ class Layer {
   virtual void write_compressed(GuestOffset guest_offset, const CompressedCluster& compressed,
                                 std::span<const std::byte> plain) = 0;
 
+  /// Reads part of a run that `map` called encrypted: `into.size()` bytes from `guest_offset` on,
+  /// which lie at the extent's start.
+  virtual void read_encrypted(GuestOffset guest_offset, const LayerExtent& extent,
+                              std::span<std::byte> into);
+  virtual bool is_encrypted() const noexcept { return false; }
+
   virtual void flush() = 0;
   virtual void describe(ImageInfo& info) const = 0;
-  virtual CheckReport check(const CheckOptions& options) = 0;
+  virtual CheckReport check(const CheckOptions& options);
+  virtual void resize(std::uint64_t size_bytes, const ResizeOptions& options);
+  virtual void amend(const AmendOptions& options);
+  virtual void make_empty();
+  virtual void invalidate() {}
   virtual void close() = 0;
+
+  // What only some formats have; the others throw `Errc::unsupported`. `Image` says what they do.
+
+  virtual std::vector<SnapshotInfo> snapshots() const;
+  virtual SnapshotInfo create_snapshot(const Image::NewSnapshot& snapshot);
+  virtual void apply_snapshot(const SnapshotSelector& which);
+  virtual void delete_snapshot(const SnapshotSelector& which);
+  virtual void read_vm_state(std::uint64_t offset, std::span<std::byte> into);
+  virtual void write_vm_state(std::uint64_t offset, std::span<const std::byte> from);
+
+  virtual std::vector<BitmapInfo> bitmaps() const;
+  virtual void add_bitmap(const Image::NewBitmap& bitmap);
+  virtual void remove_bitmap(const std::string& name);
+  virtual void clear_bitmap(const std::string& name);
+  virtual void enable_bitmap(const std::string& name, bool enabled);
+  virtual void mark_bitmap(const std::string& name, GuestOffset guest_offset,
+                           std::uint64_t length_bytes);
+  virtual BitmapExtent map_bitmap(const std::string& name, GuestOffset guest_offset,
+                                  std::uint64_t length_bytes);
 
  protected:
   Layer* backing() const noexcept { return backing_; }

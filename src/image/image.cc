@@ -6,24 +6,9 @@
 #include <algorithm>
 
 #include "image/image_impl.h"
+#include "image/named.h"
 
 namespace qcowkit {
-
-namespace {
-
-/// Runs `work`; what it throws gets the image's name in front.
-template <typename Work>
-auto named(const std::string& filename, Work work) -> decltype(work()) {
-  try {
-    return work();
-  } catch (const Error& error) {
-    // What the image's own file reports has it already.
-    if (error.message().starts_with(filename + ": ")) throw;
-    throw error.within(filename);
-  }
-}
-
-}  // namespace
 
 Image::Image(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -43,19 +28,11 @@ void Image::Impl::require_range(std::uint64_t guest_offset, std::uint64_t length
                           filename, length_bytes, guest_offset, size));
 }
 
-/// Runs a changing request on the layer.
-template <typename Request>
-void Image::Impl::change(Request request) {
-  named(filename, [&] {
-    request(*layer);
-    if (write_through) layer->flush();
-  });
-}
-
 const std::string& Image::filename() const noexcept { return impl_->filename; }
 const std::string& Image::format() const noexcept { return impl_->format; }
 std::uint64_t Image::virtual_size() const noexcept { return impl_->layer->virtual_size(); }
 bool Image::is_read_only() const noexcept { return impl_->layer->is_read_only(); }
+bool Image::is_encrypted() const noexcept { return impl_->layer->is_encrypted(); }
 std::uint64_t Image::cluster_size() const noexcept { return impl_->layer->cluster_size(); }
 Image* Image::backing() const noexcept { return impl_->backing.get(); }
 Storage& Image::storage() const noexcept { return impl_->layer->storage(); }
@@ -116,6 +93,7 @@ Extent Image::map_layer(std::uint64_t guest_offset, std::uint64_t length_bytes) 
   if (found.has_host_offset) {
     extent.host_offset = found.host_offset.value;
     extent.storage = found.storage;
+    extent.is_encrypted = found.is_encrypted;
     extent.file =
         found.storage == &impl_->layer->storage() ? &impl_->filename : &found.storage->name();
   }
@@ -152,6 +130,7 @@ ImageInfo Image::info() const {
     impl_->layer->describe(info);
     info.allocated_bytes = impl_->layer->storage().allocated_bytes();
   });
+  info.encrypted = impl_->layer->is_encrypted();
   info.backing_file_resolved = impl_->backing_path;
   return info;
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "formats/layer.h"
+#include "image/named.h"
 #include "qcowkit/image.h"
 
 namespace qcowkit {
@@ -21,8 +22,14 @@ struct Image::Impl {
   /// Throws `Error` (invalid_argument) unless the range lies within the disk.
   void require_range(std::uint64_t guest_offset, std::uint64_t length_bytes) const;
 
+  /// Runs a changing request on the layer.
   template <typename Request>
-  void change(Request request);
+  void change(Request request) {
+    named(filename, [&] {
+      request(*layer);
+      if (write_through) layer->flush();
+    });
+  }
 
   /// The images opened on the way from the top of a chain to here.
   struct Chain {

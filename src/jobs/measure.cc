@@ -88,7 +88,7 @@ std::optional<std::uint64_t> bitmaps_bytes(const CreateOptions& target, const Im
   constexpr std::uint64_t kDirectoryEntryBytes = 24;  // qcow2 spec, Bitmap directory
   std::uint64_t clusters = 0;
   std::uint64_t directory_bytes = 0;
-  for (const ImageInfo::Bitmap& bitmap : info.qcow2->bitmaps) {
+  for (const BitmapInfo& bitmap : info.qcow2->bitmaps) {
     const std::uint64_t bits = divide_round_up(source->virtual_size(), bitmap.granularity_bytes);
     const std::uint64_t data = geometry.clusters_for(divide_round_up(bits, std::uint64_t{8}));
     clusters += data + geometry.clusters_for(data * sizeof(std::uint64_t));

@@ -14,8 +14,8 @@
 #include "formats/qcow2/header.h"
 #include "formats/qcow2/l1_entry.h"
 #include "formats/qcow2/l2_entry.h"
-#include "formats/qcow2/metadata_cache.h"
-#include "formats/qcow2/metadata_write.h"
+#include "formats/metadata_cache.h"
+#include "formats/metadata_write.h"
 #include "formats/qcow2/protected_ranges.h"
 #include "qcowkit/storage.h"
 

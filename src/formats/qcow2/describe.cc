@@ -7,7 +7,7 @@ namespace qcowkit::qcow2 {
 
 namespace {
 
-ImageInfo::Snapshot describe_snapshot(const SnapshotEntry& entry) {
+SnapshotInfo describe_snapshot(const SnapshotEntry& entry) {
   return {
       .id = entry.id,
       .name = entry.name,
@@ -20,7 +20,7 @@ ImageInfo::Snapshot describe_snapshot(const SnapshotEntry& entry) {
   };
 }
 
-ImageInfo::Bitmap describe_bitmap(const BitmapEntry& entry) {
+BitmapInfo describe_bitmap(const BitmapEntry& entry) {
   return {
       .name = entry.name,
       .granularity_bytes = entry.granularity_bytes(),

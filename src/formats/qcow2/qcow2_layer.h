@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "formats/layer.h"
-#include "formats/qcow2/decompressed_cache.h"
-#include "formats/qcow2/guest_range_lock.h"
+#include "formats/decompressed_cache.h"
+#include "formats/guest_range_lock.h"
 #include "formats/qcow2/header.h"
 #include "formats/qcow2/metadata.h"
 #include "qcowkit/image.h"

@@ -87,7 +87,7 @@ TEST(Describe, SnapshotsAndBitmapsAreTold) {
   ImageInfo info;
   describe(header, *storage, info);
   ASSERT_EQ(info.qcow2->snapshots.size(), 1u);
-  const ImageInfo::Snapshot& told = info.qcow2->snapshots[0];
+  const SnapshotInfo& told = info.qcow2->snapshots[0];
   EXPECT_EQ(told.id, "7");
   EXPECT_EQ(told.name, "before the update");
   EXPECT_EQ(told.vm_state_size_bytes, 1u << 20);

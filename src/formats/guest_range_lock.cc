@@ -1,8 +1,8 @@
-#include "formats/qcow2/guest_range_lock.h"
+#include "formats/guest_range_lock.h"
 
 #include <algorithm>
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 
 void GuestRangeLock::acquire(GuestOffset begin, GuestOffset end) {
   const MutexLock lock(mutex_);
@@ -29,4 +29,4 @@ void GuestRangeLock::release(GuestOffset begin, GuestOffset end) noexcept {
   released_.notify_all();
 }
 
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

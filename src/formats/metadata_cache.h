@@ -9,7 +9,7 @@
 
 #include "base/buffer.h"
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 
 /// Slices of L2 tables or of refcount blocks, as they are on disk. Does no I/O and takes no lock:
 /// the owner guards it. `find` may run in many threads at once while nothing else does.
@@ -84,4 +84,4 @@ class MetadataCache {
   std::size_t clock_hand_ = 0;
 };
 
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

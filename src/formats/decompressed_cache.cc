@@ -1,8 +1,8 @@
-#include "formats/qcow2/decompressed_cache.h"
+#include "formats/decompressed_cache.h"
 
 #include <algorithm>
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 
 namespace {
 
@@ -47,4 +47,4 @@ void DecompressedCache::forget(HostOffset begin, std::uint64_t bytes) {
   });
 }
 
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

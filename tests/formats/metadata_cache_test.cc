@@ -1,5 +1,5 @@
 // The cache of slices of metadata tables.
-#include "formats/qcow2/metadata_cache.h"
+#include "formats/metadata_cache.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <map>
 #include <random>
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 namespace {
 
 constexpr std::size_t kSlice = 512;
@@ -137,4 +137,4 @@ TEST(MetadataCache, FindsTheRightSlicesThroughRandomComingAndGoing) {
 }
 
 }  // namespace
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

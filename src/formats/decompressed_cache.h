@@ -9,7 +9,7 @@
 #include "base/mutex.h"
 #include "base/offsets.h"
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 
 /// Thread-safe. Keyed by the host offset of the compressed stream: valid until that place is given
 /// up, of which `forget` tells before it can be used again.
@@ -35,4 +35,4 @@ class DecompressedCache {
   std::uint64_t uses_ GUARDED_BY(mutex_) = 0;
 };
 
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

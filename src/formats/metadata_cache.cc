@@ -1,10 +1,10 @@
-#include "formats/qcow2/metadata_cache.h"
+#include "formats/metadata_cache.h"
 
 #include <algorithm>
 #include <cassert>
 #include <utility>
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 
 MetadataCache::MetadataCache(std::size_t slice_bytes, std::size_t slices_max)
     : slice_bytes_(slice_bytes), slices_max_(std::max<std::size_t>(slices_max, 4)), index_(64) {}
@@ -156,4 +156,4 @@ void MetadataCache::index_grow() {
   }
 }
 
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

@@ -1,5 +1,5 @@
 // Requests for the same guest clusters wait for each other.
-#include "formats/qcow2/guest_range_lock.h"
+#include "formats/guest_range_lock.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 namespace {
 
 constexpr GuestOffset at(std::uint64_t offset) { return {offset}; }
@@ -61,4 +61,4 @@ TEST(GuestRangeLock, NoByteHasTwoHolders) {
 }
 
 }  // namespace
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

@@ -7,7 +7,7 @@
 #include "base/mutex.h"
 #include "base/offsets.h"
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 
 class GuestRangeLock {
  public:
@@ -42,4 +42,4 @@ class GuestRangeLock {
   CondVar released_;
 };
 
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

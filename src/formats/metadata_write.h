@@ -9,7 +9,7 @@
 #include "base/offsets.h"
 #include "qcowkit/storage.h"
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 
 /// A batch of small writes that need no order among themselves. Neighbours go out as one request.
 class MetadataWrites {
@@ -28,4 +28,4 @@ class MetadataWrites {
   std::vector<std::byte> bytes_;
 };
 
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

@@ -1,8 +1,8 @@
-#include "formats/qcow2/metadata_write.h"
+#include "formats/metadata_write.h"
 
 #include <algorithm>
 
-namespace qcowkit::qcow2 {
+namespace qcowkit {
 
 void MetadataWrites::add(HostOffset host_offset, std::span<const std::byte> bytes) {
   writes_.push_back({host_offset, bytes_.size(), bytes.size()});
@@ -25,4 +25,4 @@ void MetadataWrites::write_to(Storage& storage) {
   }
 }
 
-}  // namespace qcowkit::qcow2
+}  // namespace qcowkit

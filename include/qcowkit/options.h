@@ -1,0 +1,180 @@
+// Part of qcowkit. MIT licence; see LICENSE.
+//
+// What images are opened, created and changed with.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "qcowkit/secret.h"
+#include "qcowkit/storage.h"
+
+namespace qcowkit {
+
+/// How compressed clusters are compressed (qcow2 spec, "Additional fields": compression_type).
+enum class CompressionType : std::uint8_t { deflate = 0, zstd = 1 };
+
+/// Called now and then with how much of the work is done, 0 to 1. From one thread at a time.
+using ProgressSink = std::function<void(double fraction)>;
+
+/// Which files an image may make the library open: its backing file and its external data file.
+/// The default follows every reference, as the reference implementation does.
+struct References {
+  /// Called with the resolved path of each referenced file before it is opened; false refuses
+  /// it (`Errc::reference_refused`). Empty: everything is allowed.
+  std::function<bool(const std::string& path)> allow;
+  /// Longest backing chain that is opened, counted in images.
+  std::uint32_t chain_depth_max = 1024;
+
+  /// Follows nothing: for images from strangers.
+  static References none() {
+    return {[](const std::string&) { return false; }, 1};
+  }
+};
+
+/// Which snapshot is meant: the one with this id, this name, or both. With neither: none.
+struct SnapshotSelector {
+  std::string id;
+  std::string name;
+
+  /// The snapshot whose id is `text` or, if there is none, whose name is.
+  static SnapshotSelector id_or_name(std::string text) {
+    SnapshotSelector selector{text, std::move(text)};
+    selector.either = true;
+    return selector;
+  }
+  bool empty() const noexcept { return id.empty() && name.empty(); }
+
+  bool either = false;  ///< `id` or `name` suffices
+};
+
+/// Kinds of metadata that a write is checked against before it is made, as the reference has them.
+/// A write that would hit one is refused, and the image is marked corrupt.
+namespace overlap {
+inline constexpr std::uint32_t kMainHeader = 1u << 0;
+inline constexpr std::uint32_t kActiveL1 = 1u << 1;
+inline constexpr std::uint32_t kActiveL2 = 1u << 2;
+inline constexpr std::uint32_t kRefcountTable = 1u << 3;
+inline constexpr std::uint32_t kRefcountBlock = 1u << 4;
+inline constexpr std::uint32_t kSnapshotTable = 1u << 5;
+inline constexpr std::uint32_t kInactiveL1 = 1u << 6;
+inline constexpr std::uint32_t kInactiveL2 = 1u << 7;
+inline constexpr std::uint32_t kBitmapDirectory = 1u << 8;
+
+inline constexpr std::uint32_t kNone = 0;
+/// Those whose place needs no look-up.
+inline constexpr std::uint32_t kConstant =
+    kMainHeader | kRefcountTable | kSnapshotTable | kActiveL1 | kBitmapDirectory;
+/// And those that are known once they have been used.
+inline constexpr std::uint32_t kCached = kConstant | kActiveL2 | kRefcountBlock | kInactiveL1;
+/// And those that have to be read for it.
+inline constexpr std::uint32_t kAll = kCached | kInactiveL2;
+}  // namespace overlap
+
+struct OpenOptions {
+  std::string format;  ///< "raw", "qcow2", "qcow", "luks"; empty: probe the file's first bytes
+  bool read_only = true;
+  CacheMode cache = CacheMode::writeback;
+  Locking locking = Locking::automatic;
+  References references;
+  bool open_backing =
+      true;  ///< false: unallocated clusters read as zeroes, the chain is not opened
+  bool open_data_file = true;  ///< false: only metadata can be asked for
+  bool for_check = false;      ///< tolerate what `check` can report and repair (dirty, corrupt)
+  /// Bounds of the metadata caches in bytes; 0: the default (L2: enough for 256 GiB at 64 KiB
+  /// clusters, and never more than the disk needs; refcounts: 1 MiB).
+  std::uint64_t l2_cache_bytes = 0;
+  std::uint64_t refcount_cache_bytes = 0;
+  /// Pass discards of freed clusters on to the storage (punch holes).
+  bool discard_pass_through = true;
+  std::uint32_t overlap_checks = overlap::kCached;
+  /// The passphrase of an encrypted image. Without it, metadata can be asked for and changed.
+  std::shared_ptr<const Secret> secret;
+  /// Shows the disk as this internal snapshot holds it; read-only.
+  SnapshotSelector snapshot;
+  /// How the backing file is opened; null: as this image is, but for secret and snapshot. Its
+  /// `format`, if not empty, goes before what the image says. Always read-only.
+  std::shared_ptr<const OpenOptions> backing;
+};
+
+/// How an image's data is encrypted.
+enum class EncryptionFormat : std::uint8_t {
+  none,
+  aes,  ///< the old AES-CBC method (qcow, qcow2): weak, for old images only
+  luks  ///< LUKS version 1
+};
+
+/// What a new LUKS volume is made with. Names are those of the reference's options; empty ones
+/// mean the default.
+struct LuksOptions {
+  std::string cipher_alg;          ///< "aes-256"
+  std::string cipher_mode;         ///< "xts"
+  std::string ivgen_alg;           ///< "plain64"; "none" with mode ecb
+  std::string ivgen_hash_alg;      ///< "sha256" with ivgen essiv
+  std::string hash_alg;            ///< "sha256"
+  std::uint64_t iter_time_ms = 0;  ///< time that unlocking is to take; 0: 2000
+};
+
+/// What `Image::create` makes. Empty optionals mean the default of the format.
+struct CreateOptions {
+  std::string format = "raw";
+  std::optional<std::uint64_t> size_bytes;  ///< may be absent where there is a backing file to ask
+  Preallocation preallocation = Preallocation::off;
+  CacheMode cache = CacheMode::writeback;
+
+  // qcow2, and some of qcow
+  std::uint32_t version = 3;             ///< 2 (compat=0.10) or 3 (compat=1.1)
+  std::uint64_t cluster_size_bytes = 0;  ///< 0: 65536; 512 to 2 MiB, a power of two
+  std::uint32_t refcount_bits = 16;      ///< 1 to 64, a power of two; version 2: 16
+  bool lazy_refcounts = false;           ///< version 3
+  bool extended_l2 = false;              ///< version 3, clusters of at least 16 KiB
+  CompressionType compression = CompressionType::deflate;
+  std::string backing_file;    ///< as it is to be stored
+  std::string backing_format;  ///< as it is to be stored; empty: none stored
+  std::string data_file;       ///< as it is to be stored; created (emptied) as well
+  bool data_file_raw = false;
+  bool open_backing = true;  ///< false: do not look at the backing file (`-u`)
+  References references;
+
+  // qcow, qcow2 and luks
+  EncryptionFormat encryption = EncryptionFormat::none;
+  LuksOptions luks;
+  std::shared_ptr<const Secret> secret;
+};
+
+/// A change of a LUKS volume's key slots.
+struct KeySlotChange {
+  bool activate = true;                      ///< add a passphrase, or erase one
+  std::shared_ptr<const Secret> new_secret;  ///< with `activate`
+  std::shared_ptr<const Secret> old_secret;  ///< which passphrase to erase
+  std::optional<std::uint32_t> key_slot;     ///< 0 to 7; without: a free one, all that match
+  std::uint64_t iter_time_ms = 0;            ///< 0: 2000
+  bool force = false;  ///< allow overwriting an active slot and erasing the last one
+};
+
+/// What `Image::amend` changes; what is not set stays.
+struct AmendOptions {
+  std::optional<std::uint64_t> size_bytes;
+  std::optional<std::uint32_t> version;       ///< 2 or 3
+  std::optional<std::string> backing_file;    ///< empty: none
+  std::optional<std::string> backing_format;  ///< empty: none stored
+  std::optional<bool> lazy_refcounts;
+  std::optional<std::uint32_t> refcount_bits;
+  std::optional<std::string> data_file;  ///< the name that is stored, of an image that has one
+  std::optional<bool> data_file_raw;     ///< only off
+  std::optional<KeySlotChange> key_slot;
+  bool force = false;  ///< also what may make the image unreadable
+  ProgressSink progress;
+  std::stop_token stop;
+};
+
+struct ResizeOptions {
+  Preallocation preallocation = Preallocation::off;  ///< of what is added
+  bool may_shrink = false;                           ///< what lies behind the new end is lost
+};
+
+}  // namespace qcowkit

@@ -1,0 +1,40 @@
+// Part of qcowkit. MIT licence; see LICENSE.
+//
+// Passphrases and keys, which do not outlive their use in memory.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace qcowkit {
+
+/// The bytes of a passphrase or a key. They are wiped from memory before it is given back. Safe to
+/// read from many threads at once.
+class Secret {
+ public:
+  Secret() = default;
+  explicit Secret(std::span<const std::byte> bytes) : bytes_(bytes.begin(), bytes.end()) {}
+  explicit Secret(std::string_view text) : Secret(std::as_bytes(std::span(text))) {}
+  /// `size_bytes` zeroes, to be filled in.
+  static Secret of_size(std::size_t size_bytes);
+
+  Secret(const Secret&) = default;
+  Secret(Secret&&) noexcept = default;
+  Secret& operator=(const Secret& other);
+  Secret& operator=(Secret&& other) noexcept;
+  ~Secret() { wipe(); }
+
+  std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  std::span<std::byte> bytes() noexcept { return bytes_; }
+  std::size_t size() const noexcept { return bytes_.size(); }
+  bool empty() const noexcept { return bytes_.empty(); }
+
+ private:
+  void wipe() noexcept;
+
+  std::vector<std::byte> bytes_;
+};
+
+}  // namespace qcowkit
