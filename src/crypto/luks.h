@@ -35,8 +35,11 @@ class LuksVolume {
   /// The cipher for the payload. Throws `Error` (invalid_argument) if the passphrase opens no slot.
   std::unique_ptr<SectorCipher> unlock(const Secret& passphrase) const;
 
-  /// Adds or erases key slots, durably; a crash in between leaves the volume openable with a
-  /// passphrase that opened it before. `present` opens it (needed where a slot is added).
+  /// Adds or erases key slots, durably. `present` opens the volume (needed where a slot is added).
+  /// After a crash in between, every passphrase opens it that was not to be erased or replaced, and
+  /// where the only one was to be replaced, the old or the new one does. What is erased is first
+  /// overwritten and only then marked inactive: it cannot come back.
+  /// Throws `Error` (invalid_argument) for what cannot be done.
   void change_key_slots(const Secret& present, const KeySlotChange& change);
 
  private:
