@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "formats/qcow1/qcow1_layer.h"
 #include "formats/qcow2/qcow2_layer.h"
 #include "formats/raw/raw_layer.h"
 #include "image/image_impl.h"
@@ -67,6 +68,48 @@ std::unique_ptr<Storage> open_data_file(const qcow2::Header& header, const OpenO
   }
 }
 
+/// What an image says of its backing file.
+struct BackingReference {
+  std::string name;    ///< empty: none
+  std::string format;  ///< empty: not said
+};
+
+std::unique_ptr<Layer> open_qcow1(std::unique_ptr<Storage> storage, const OpenOptions& options,
+                                  BackingReference& backing) {
+  const qcow1::Header header = qcow1::Qcow1Layer::read_header(*storage);
+  backing.name = header.backing_file;
+  return std::make_unique<qcow1::Qcow1Layer>(
+      std::move(storage), header,
+      qcow1::LayerOptions{options.read_only, options.l2_cache_bytes, options.secret});
+}
+
+std::unique_ptr<Layer> open_qcow2(std::unique_ptr<Storage> storage, const OpenOptions& options,
+                                  BackingReference& backing) {
+  qcow2::Header header = qcow2::Qcow2Layer::read_header(*storage, options.for_check);
+  std::unique_ptr<Storage> data_file;
+  if (header.has(qcow2::incompatible::kDataFile) && options.open_data_file) {
+    data_file = open_data_file(header, options);
+  }
+  backing = {header.backing_file, header.backing_format.value_or("")};
+  qcow2::LayerOptions layer_options;
+  layer_options.read_only = options.read_only;
+  layer_options.for_check = options.for_check;
+  layer_options.metadata = {options.l2_cache_bytes, options.refcount_cache_bytes,
+                            options.discard_pass_through};
+  return std::make_unique<qcow2::Qcow2Layer>(std::move(storage), std::move(data_file),
+                                             std::move(header), layer_options);
+}
+
+std::unique_ptr<Layer> open_layer(const std::string& format, std::unique_ptr<Storage> storage,
+                                  const OpenOptions& options, BackingReference& backing) {
+  if (format == "raw") {
+    return std::make_unique<raw::RawLayer>(std::move(storage), options.read_only);
+  }
+  if (format == "qcow") return open_qcow1(std::move(storage), options, backing);
+  if (format == "qcow2") return open_qcow2(std::move(storage), options, backing);
+  throw Error(Errc::unsupported, fmt::format("Unknown driver '{}'", format));
+}
+
 }  // namespace
 
 std::unique_ptr<Image> Image::Impl::open(const std::string& path, const OpenOptions& options,
@@ -86,32 +129,12 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
   impl->write_through =
       options.cache == CacheMode::writethrough || options.cache == CacheMode::directsync;
   impl->format = options.format.empty() ? probe_storage(*storage) : options.format;
-  if (impl->format == "raw") {
-    impl->layer = std::make_unique<raw::RawLayer>(std::move(storage), options.read_only);
-    return std::unique_ptr<Image>(new Image(std::move(impl)));
-  }
-  if (impl->format != "qcow2") {
-    throw Error(Errc::unsupported, fmt::format("Unknown driver '{}'", impl->format));
-  }
+  BackingReference backing;
+  impl->layer = open_layer(impl->format, std::move(storage), options, backing);
 
-  qcow2::Header header = qcow2::Qcow2Layer::read_header(*storage, options.for_check);
-  std::unique_ptr<Storage> data_file;
-  if (header.has(qcow2::incompatible::kDataFile) && options.open_data_file) {
-    data_file = open_data_file(header, options);
-  }
-  const std::string backing_name = header.backing_file;
-  const std::string backing_format = header.backing_format.value_or("");
-  qcow2::LayerOptions layer_options;
-  layer_options.read_only = options.read_only;
-  layer_options.for_check = options.for_check;
-  layer_options.metadata = {options.l2_cache_bytes, options.refcount_cache_bytes,
-                            options.discard_pass_through};
-  impl->layer = std::make_unique<qcow2::Qcow2Layer>(std::move(storage), std::move(data_file),
-                                                    std::move(header), layer_options);
-
-  if (!backing_name.empty() && options.open_backing) {
+  if (!backing.name.empty() && options.open_backing) {
     try {
-      impl->backing_path = resolve_reference(impl->filename, backing_name);
+      impl->backing_path = resolve_reference(impl->filename, backing.name);
       require_allowed(options.references, impl->backing_path);
       if (chain.identities.size() >= options.references.chain_depth_max) {
         throw Error(Errc::limit_exceeded, fmt::format("the backing chain has more than {} images",
@@ -124,7 +147,7 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
                                                impl->backing_path));
       }
       OpenOptions backing_options = options;
-      backing_options.format = backing_format;
+      backing_options.format = backing.format;
       backing_options.read_only = true;
       backing_options.for_check = false;
       impl->backing = open(impl->backing_path, backing_options, chain);
@@ -132,11 +155,11 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
       throw error.within("Could not open backing file");
     }
     impl->layer->set_backing(impl->backing->impl_->layer.get());
-  } else if (!backing_name.empty()) {
+  } else if (!backing.name.empty()) {
     try {
-      impl->backing_path = resolve_reference(impl->filename, backing_name);
+      impl->backing_path = resolve_reference(impl->filename, backing.name);
     } catch (const Error&) {
-      impl->backing_path = backing_name;  // of a protocol that is not opened here
+      impl->backing_path = backing.name;  // of a protocol that is not opened here
     }
   }
   return std::unique_ptr<Image>(new Image(std::move(impl)));

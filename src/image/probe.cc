@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "formats/qcow1/header.h"
 #include "formats/qcow2/header.h"
 
 namespace qcowkit {
@@ -21,7 +22,6 @@ using namespace std::string_view_literals;
 
 // Formats whose images must not be taken for raw ones: their bytes are not a disk's.
 constexpr std::array kOtherFormats = {
-    Signature{"qcow", 0, "QFI\xfb\0\0\0\1"sv},
     Signature{"vmdk", 0, "KDMV"sv},
     Signature{"vmdk", 0, "COWD"sv},
     Signature{"vmdk", 0, "# Disk DescriptorFile"sv},
@@ -37,6 +37,7 @@ constexpr std::array kOtherFormats = {
 }  // namespace
 
 std::string probe_format(std::span<const std::byte> first_bytes) {
+  if (qcow1::Header::probe(first_bytes)) return "qcow";
   if (qcow2::Header::probe(first_bytes)) return "qcow2";
   for (const Signature& signature : kOtherFormats) {
     if (first_bytes.size() >= signature.offset + signature.bytes.size() &&

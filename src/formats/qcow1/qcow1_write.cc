@@ -1,0 +1,192 @@
+// Writing: overwrite in place, or reserve, move and commit.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "formats/qcow1/limits.h"
+#include "formats/qcow1/qcow1_layer.h"
+#include "formats/qcow1/write_plan.h"
+
+namespace qcowkit::qcow1 {
+
+namespace {
+
+/// Encrypted clusters pass through a buffer of about this size.
+constexpr std::uint64_t kEncryptedRunBytesMax = 1 << 20;
+
+}  // namespace
+
+// --- Requests ----------------------------------------------------------------------------------
+
+void Qcow1Layer::write(GuestOffset guest_offset, std::span<const std::byte> from) {
+  before_change();
+  const RequestGate::Shared inside(gate_);
+  write_bytes(guest_offset, from);
+}
+
+void Qcow1Layer::write_bytes(GuestOffset guest_offset, std::span<const std::byte> from) {
+  while (!from.empty()) {
+    std::uint64_t written = overwrite(guest_offset, from);
+    if (written == 0) {
+      std::uint64_t part = std::min<std::uint64_t>(from.size(), left_in_table(guest_offset));
+      if (is_encrypted_) part = std::min(part, kEncryptedRunBytesMax);
+      written =
+          allocate_and_move(guest_offset, guest_offset + part,
+                            [&](const WritePlan& plan, GuestOffset begin, GuestOffset run_end) {
+                              move_with_copy(plan, begin, from.first(run_end - begin));
+                            });
+    }
+    guest_offset += written;
+    from = from.subspan(written);
+  }
+}
+
+/// Writes what can be written in place from the range's start on. Returns its length.
+std::uint64_t Qcow1Layer::overwrite(GuestOffset guest_offset, std::span<const std::byte> from) {
+  const ClusterMap::InPlaceRun run = metadata_.map().find_in_place(guest_offset, from.size());
+  if (run.length_bytes == 0) return 0;
+  from = from.first(run.length_bytes);
+  if (!is_encrypted_) {
+    storage_->write(run.host_offset.value, from);
+    return from.size();
+  }
+  const GuestOffset end = guest_offset + from.size();
+  const GuestRangeLock::Holder range(ranges_, {align_down(guest_offset.value, kSectorBytes)},
+                                     {align_up(end.value, kSectorBytes)});
+  write_encrypted(encrypted_run(guest_offset, run.host_offset), from);
+  return from.size();
+}
+
+void Qcow1Layer::write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                const Image::FillRun& fill) {
+  if (is_encrypted_) {
+    throw Error(Errc::unsupported, "encrypted clusters cannot be filled from outside");
+  }
+  before_change();
+  const RequestGate::Shared inside(gate_);
+  const GuestOffset request_end = guest_offset + length_bytes;
+  if (geometry_.in_cluster(guest_offset.value) != 0 ||
+      (geometry_.in_cluster(request_end.value) != 0 && request_end.value != virtual_size_)) {
+    throw Error(Errc::invalid_argument, "range is not made of whole clusters");
+  }
+  while (guest_offset < request_end) {
+    const ClusterMap::InPlaceRun run =
+        metadata_.map().find_in_place(guest_offset, request_end - guest_offset);
+    if (run.length_bytes != 0) {
+      fill(*storage_, run.host_offset.value, guest_offset.value, run.length_bytes);
+      guest_offset += run.length_bytes;
+      continue;
+    }
+    const GuestOffset end =
+        guest_offset + std::min(request_end - guest_offset, left_in_table(guest_offset));
+    guest_offset += allocate_and_move(
+        guest_offset, end, [&](const WritePlan& plan, GuestOffset begin, GuestOffset run_end) {
+          fill(*storage_, plan.host_of(begin).value, begin.value, run_end - begin);
+          // Behind the disk's end.
+          if (run_end < plan.end() && !plan.is_fresh) {
+            storage_->write_zeroes(plan.host_of(run_end).value, plan.end() - run_end, {});
+          }
+        });
+  }
+}
+
+// --- The steps ---------------------------------------------------------------------------------
+
+/// Reserve, move, commit, for the first part of a guest range that lies within one L2 table.
+/// Returns the length of that part in bytes; 0 if by now the range's start can be written in place.
+std::uint64_t Qcow1Layer::allocate_and_move(GuestOffset begin, GuestOffset end,
+                                            const MoveRun& move) {
+  const GuestRangeLock::Holder range(ranges_, cluster_start(begin), cluster_end(end));
+  WritePlan plan = plan_write(begin, end);
+  if (plan.clusters == 0) return 0;
+  reserve(plan);
+  const GuestOffset run_end = std::min(end, plan.end());
+  move(plan, begin, run_end);
+
+  std::vector<std::uint64_t> entries(plan.clusters);
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    entries[i] = plan.host_offset.value + i * geometry_.cluster_size();
+  }
+  std::size_t replaced = 0;
+  try {
+    metadata_.map().replace_entries(plan.first_cluster, entries, replaced);
+  } catch (...) {
+    plan.reservation.commit(replaced * geometry_.cluster_size());
+    throw;
+  }
+  plan.reservation.commit(replaced * geometry_.cluster_size());
+  return run_end - begin;
+}
+
+/// The clusters from the range's start on that need a host cluster.
+Qcow1Layer::WritePlan Qcow1Layer::plan_write(GuestOffset begin, GuestOffset end) {
+  WritePlan plan;
+  plan.first_cluster = cluster_start(begin);
+  plan.cluster_size = geometry_.cluster_size();
+  std::vector<std::uint64_t> entries((cluster_end(end) - plan.first_cluster) / plan.cluster_size);
+  metadata_.map().read_entries(plan.first_cluster, entries);
+  for (const std::uint64_t raw : entries) {
+    if (metadata_.map().decode(raw, plan.end()).kind == L2Mapping::Kind::data) break;
+    ++plan.clusters;
+  }
+  return plan;
+}
+
+void Qcow1Layer::reserve(WritePlan& plan) {
+  metadata_.make_table(plan.first_cluster);
+  const HostSpace::Range room = metadata_.allocate(plan.clusters);
+  plan.reservation =
+      Reservation(metadata_, room.host_offset, plan.clusters * geometry_.cluster_size());
+  plan.host_offset = room.host_offset;
+  plan.is_fresh = room.is_fresh;
+}
+
+/// Writes the data, with what is copied on write around it, as one request.
+void Qcow1Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
+                                std::span<const std::byte> from) {
+  if (is_encrypted_) {
+    move_encrypted(plan, begin, from);
+    return;
+  }
+  const GuestOffset end = begin + from.size();
+  const auto copy = [&](GuestOffset copy_begin, GuestOffset copy_end) -> Buffer {
+    const std::uint64_t bytes = copy_end - copy_begin;
+    if (bytes == 0 || (plan.is_fresh && is_known_zero(copy_begin, bytes))) return {};
+    Buffer buffer(bytes);
+    read(copy_begin, buffer.span());
+    return buffer;
+  };
+  Buffer head = copy(plan.first_cluster, begin);
+  Buffer tail = copy(end, plan.end());
+
+  std::array<iovec, 3> parts;
+  std::size_t count = 0;
+  if (head.size() != 0) parts[count++] = {head.data(), head.size()};
+  parts[count++] = {const_cast<std::byte*>(from.data()), from.size()};
+  if (tail.size() != 0) parts[count++] = {tail.data(), tail.size()};
+  const GuestOffset start = head.size() != 0 ? plan.first_cluster : begin;
+  storage_->writev(plan.host_of(start).value, std::span(parts).first(count));
+}
+
+/// The same, where each byte of the new clusters has to be there: a hole would not decrypt to
+/// zeroes.
+void Qcow1Layer::move_encrypted(const WritePlan& plan, GuestOffset begin,
+                                std::span<const std::byte> from) {
+  const EncryptedRun run = encrypted_run(plan.first_cluster, plan.host_offset);
+  const std::uint64_t bytes = plan.end() - plan.first_cluster;
+  if (from.size() == bytes) {
+    write_encrypted(run, from);
+    return;
+  }
+  Buffer plain(bytes);
+  const std::uint64_t head = begin - plan.first_cluster;
+  const std::uint64_t data_end = head + from.size();
+  read(plan.first_cluster, plain.span().first(head));
+  std::memcpy(plain.data() + head, from.data(), from.size());
+  read(begin + from.size(), plain.span().subspan(data_end));
+  write_encrypted(run, plain.span());
+}
+
+}  // namespace qcowkit::qcow1
