@@ -31,9 +31,10 @@ struct Extent {
   /// The layer that decides: 0 is the image itself, 1 its backing file, ... For `unallocated` the
   /// depth of the last layer whose size covers the range.
   std::uint32_t depth = 0;
-  /// With `data`: where. With `zero`: the preallocated host cluster, if there is one.
+  /// With `data` that is not encrypted: where. With `zero`: the preallocated host cluster, if there
+  /// is one.
   std::optional<std::uint64_t> host_offset;
-  /// With `data`: the bytes there are encrypted, and only `Image::read` and `write` can move them.
+  /// With `data`: the bytes are stored encrypted, and only `Image::read` and `write` can move them.
   bool is_encrypted = false;
   /// The storage that `host_offset` is in; valid while the image is open.
   Storage* storage = nullptr;

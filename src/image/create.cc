@@ -1,6 +1,7 @@
 // Creating images.
 #include <fmt/core.h>
 
+#include "formats/luks/luks_layer.h"
 #include "formats/qcow1/create.h"
 #include "formats/qcow2/create.h"
 #include "image/references.h"
@@ -40,7 +41,8 @@ void require_size(const CreateOptions& options) {
 }
 
 void require_known_format(const CreateOptions& options) {
-  if (options.format != "raw" && options.format != "qcow" && options.format != "qcow2") {
+  if (options.format != "raw" && options.format != "luks" && options.format != "qcow" &&
+      options.format != "qcow2") {
     throw Error(Errc::unsupported, fmt::format("Unknown file format '{}'", options.format));
   }
   if (options.format == "raw" && !options.backing_file.empty()) {
@@ -49,6 +51,10 @@ void require_known_format(const CreateOptions& options) {
 }
 
 void format_storage(Storage& storage, Storage* data_file, const CreateOptions& options) {
+  if (options.format == "luks") {
+    luks::create_image(storage, options);
+    return;
+  }
   if (options.format == "qcow") {
     qcow1::create_image(storage, options);
     return;
@@ -83,6 +89,7 @@ void Image::create(const std::string& path, const CreateOptions& options) {
     require_known_format(options);
     const CreateOptions complete = with_backing_looked_at(path, options);
     require_size(complete);
+    if (complete.format == "luks") luks::validate_create_options(complete);
     if (complete.format == "qcow") qcow1::validate_create_options(complete);
     if (complete.format == "qcow2") qcow2::validate_create_options(complete);
     std::unique_ptr<Storage> data_file;

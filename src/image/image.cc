@@ -90,10 +90,10 @@ Extent Image::map_layer(std::uint64_t guest_offset, std::uint64_t length_bytes) 
   extent.guest_offset = guest_offset;
   extent.length_bytes = found.length_bytes;
   extent.kind = found.kind;
-  if (found.has_host_offset) {
+  extent.is_encrypted = found.is_encrypted;
+  if (found.has_host_offset && !found.is_encrypted) {
     extent.host_offset = found.host_offset.value;
     extent.storage = found.storage;
-    extent.is_encrypted = found.is_encrypted;
     extent.file =
         found.storage == &impl_->layer->storage() ? &impl_->filename : &found.storage->name();
   }

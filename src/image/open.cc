@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "formats/luks/luks_layer.h"
 #include "formats/qcow1/qcow1_layer.h"
 #include "formats/qcow2/qcow2_layer.h"
 #include "formats/raw/raw_layer.h"
@@ -104,6 +105,9 @@ std::unique_ptr<Layer> open_layer(const std::string& format, std::unique_ptr<Sto
                                   const OpenOptions& options, BackingReference& backing) {
   if (format == "raw") {
     return std::make_unique<raw::RawLayer>(std::move(storage), options.read_only);
+  }
+  if (format == "luks") {
+    return std::make_unique<luks::LuksLayer>(std::move(storage), options.read_only, options.secret);
   }
   if (format == "qcow") return open_qcow1(std::move(storage), options, backing);
   if (format == "qcow2") return open_qcow2(std::move(storage), options, backing);
