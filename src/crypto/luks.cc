@@ -36,7 +36,8 @@ LuksHeader read_header(const LuksArea& area) {
 }
 
 LuksHeader new_header(const LuksOptions& options) {
-  const std::string_view hash = options.hash_alg.empty() ? "sha256" : options.hash_alg;
+  std::string_view hash = options.hash_alg;
+  if (hash.empty()) hash = "sha256";
   return {LuksCipher(options), require_hash("hash", hash)};
 }
 
