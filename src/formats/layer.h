@@ -110,10 +110,10 @@ class Layer {
 
  protected:
   Layer* backing() const noexcept { return backing_; }
-
- private:
+  /// Reads a run as `map` told of it.
   void read_run(GuestOffset guest_offset, const LayerExtent& extent, std::span<std::byte> into);
 
+ private:
   Layer* backing_ = nullptr;
 };
 

@@ -17,6 +17,9 @@ using test::SmallImage;
 constexpr std::uint64_t kCopied = std::uint64_t{1} << 63;
 constexpr std::uint64_t kCluster = SmallImage::kClusterSize;
 
+/// The last byte of incompatible_features: a damaged image may be marked corrupt.
+constexpr std::size_t kCorruptBitAt = 79;
+
 class DamagedTables : public testing::Test {
  protected:
   /// Guest data at `guest_offset` cannot be written, nor read where `reading`; the error has
@@ -88,6 +91,8 @@ class DamagedTables : public testing::Test {
     allowed([&] { image->flush(); });
     std::vector<std::byte> after(bytes);
     small_.storage().read(host_offset, after);
+    if (host_offset == 0 && bytes > kCorruptBitAt)
+      after.at(kCorruptBitAt) = before.at(kCorruptBitAt);
     EXPECT_TRUE(after == before);
   }
 
@@ -216,6 +221,7 @@ TEST_F(DamagedTables, RefcountsAreNotWrittenOverTheHeaderOrTheTables) {
     expect_untouched_by_writes(small_.l1_table(), kCluster);
     std::vector<std::byte> after(kCluster);
     small_.storage().read(0, after);
+    after.at(kCorruptBitAt) = before.at(kCorruptBitAt);
     EXPECT_TRUE(after == before);
   }
 }

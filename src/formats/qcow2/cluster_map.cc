@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "formats/qcow2/corrupt_image.h"
 #include "formats/qcow2/limits.h"
 
 namespace qcowkit::qcow2 {
@@ -42,29 +43,43 @@ std::uint32_t equal_subclusters(const L2Mapping& mapping, std::uint32_t first,
 
 }  // namespace
 
-ClusterMap::ClusterMap(Storage& storage, Storage* data_storage, const L2Rules& rules,
-                       std::uint64_t cache_bytes)
+ClusterMap::ClusterMap(Storage& storage, Storage* data_storage, OverlapGuard& guard,
+                       const L2Rules& rules, std::uint64_t cache_bytes)
     : storage_(storage),
       data_storage_(data_storage),
-      rules_(rules),
+      guard_(guard),
       slice_bytes_(std::min(kSliceBytes, rules.geometry.cluster_size())),
+      rules_(rules),
       slices_(slice_bytes_, cache_bytes / slice_bytes_) {}
 
 void ClusterMap::load(const Header& header) {
-  Buffer raw(std::uint64_t{header.l1_size} * 8);
-  storage_.read(header.l1_table_offset.value, raw.span());
+  std::vector<be64> raw(header.l1_size);
+  storage_.read(header.l1_table_offset.value, std::as_writable_bytes(std::span(raw)));
+  adopt({raw.begin(), raw.end()}, header);
+}
+
+void ClusterMap::adopt(std::vector<std::uint64_t> l1_table, const Header& header) {
   const ExclusiveLock lock(mutex_);
-  l1_.resize(header.l1_size);
-  for (std::uint64_t i = 0; i < header.l1_size; ++i) {
-    l1_[i] = load_big_endian<std::uint64_t>(raw.data() + i * 8);
-  }
+  rules_.geometry = header.geometry();
+  rules_.zero_flag = header.version >= 3 && !header.geometry().extended_l2();
+  l1_ = std::move(l1_table);
   l1_offset_ = header.l1_table_offset;
-  protected_ = ProtectedRanges(header);
+  guard_.set_l2_tables(l1_);
   slices_.clear();
   dirty_l1_sectors_.clear();
   unlinked_tables_.clear();
   ++generation_;
   note_dirty_count();
+}
+
+std::vector<std::uint64_t> ClusterMap::l1_table() const {
+  const SharedLock lock(mutex_);
+  return l1_;
+}
+
+bool ClusterMap::covers(GuestOffset guest_offset) const {
+  const SharedLock lock(mutex_);
+  return rules_.geometry.l1_index(guest_offset) < l1_.size();
 }
 
 void ClusterMap::note_dirty_count() {
@@ -74,13 +89,13 @@ void ClusterMap::note_dirty_count() {
 
 L1Entry ClusterMap::l1_entry(GuestOffset guest_offset) const {
   const std::uint64_t index = rules_.geometry.l1_index(guest_offset);
-  assert(index < l1_.size());
+  if (index >= l1_.size()) return {};  // the disk may just have become smaller
   const L1Entry entry(l1_[index]);
   if (!entry.is_aligned_to(rules_.geometry)) {
-    throw Error(Errc::corrupt,
-                fmt::format("L1 table: entry {} is {:#x}, expected an L2 table offset "
-                            "that is a multiple of the cluster size {}",
-                            index, entry.raw(), rules_.geometry.cluster_size()));
+    throw CorruptImage(storage_,
+                       fmt::format("L1 table: entry {} is {:#x}, expected an L2 table offset "
+                                   "that is a multiple of the cluster size {}",
+                                   index, entry.raw(), rules_.geometry.cluster_size()));
   }
   return entry;
 }
@@ -94,9 +109,9 @@ std::uint64_t ClusterMap::slice_offset(L1Entry entry, GuestOffset guest_offset) 
 L2Mapping ClusterMap::decode(RawL2Entry raw, GuestOffset guest_offset) const {
   const L2Mapping mapping = L2Mapping::decode(raw, rules_);
   if (mapping.kind == L2Mapping::Kind::invalid) {
-    throw Error(Errc::corrupt,
-                fmt::format("L2 table: the entry for guest offset {:#x} is {:#x}: {}",
-                            guest_offset.value, raw.descriptor, mapping.what_is_wrong));
+    throw CorruptImage(storage_,
+                       fmt::format("L2 table: the entry for guest offset {:#x} is {:#x}: {}",
+                                   guest_offset.value, raw.descriptor, mapping.what_is_wrong));
   }
   return mapping;
 }
@@ -144,7 +159,7 @@ std::uint64_t ClusterMap::unallocated_run(GuestOffset guest_offset,
                                           std::uint64_t length_bytes) const {
   const Geometry& g = rules_.geometry;
   std::uint64_t run = g.l1_entry_covers() - (guest_offset.value & (g.l1_entry_covers() - 1));
-  while (run < length_bytes && !L1Entry(l1_[g.l1_index(guest_offset + run)]).has_table()) {
+  while (run < length_bytes && !l1_entry(guest_offset + run).has_table()) {
     run += g.l1_entry_covers();
   }
   return std::min(run, length_bytes);
@@ -245,11 +260,6 @@ std::uint64_t ClusterMap::extend_run(GuestOffset guest_offset, std::uint64_t len
   return run;
 }
 
-void ClusterMap::protect_refcount_table(HostOffset host_offset, std::uint64_t bytes) {
-  const ExclusiveLock lock(mutex_);
-  protected_.move_refcount_table(host_offset, bytes);
-}
-
 // --- Changing ----------------------------------------------------------------------------------
 
 bool ClusterMap::has_own_table(GuestOffset guest_offset) {
@@ -257,25 +267,25 @@ bool ClusterMap::has_own_table(GuestOffset guest_offset) {
   const SharedLock lock(mutex_);
   const L1Entry table = l1_entry(guest_offset);
   if (!table.has_table() || !table.copied()) return false;
-  if (const char* structure = protected_.hit(table.l2_table(), g.cluster_size())) {
-    throw Error(Errc::corrupt, fmt::format("L1 table: entry {} is {:#x}, where the {} lies",
-                                           g.l1_index(guest_offset), table.raw(), structure));
+  if (const char* structure = guard_.hit(table.l2_table(), g.cluster_size(), overlap::kActiveL2)) {
+    throw CorruptImage(storage_, fmt::format("L1 table: entry {} is {:#x}, where the {} lies",
+                                             g.l1_index(guest_offset), table.raw(), structure));
   }
   return true;
 }
 
 void ClusterMap::require_unprotected(GuestOffset guest_offset, HostOffset host_offset,
                                      std::uint64_t length_bytes) const {
-  if (const char* structure = protected_.hit(host_offset, length_bytes)) {
-    throw Error(Errc::corrupt, fmt::format("L2 table: guest offset {:#x} is mapped to host offset "
-                                           "{:#x}, where the {} lies",
-                                           guest_offset.value, host_offset.value, structure));
+  if (const char* structure = guard_.hit(host_offset, length_bytes)) {
+    throw CorruptImage(storage_,
+                       fmt::format("L2 table: guest offset {:#x} is mapped to host offset "
+                                   "{:#x}, where the {} lies",
+                                   guest_offset.value, host_offset.value, structure));
   }
 }
 
 void ClusterMap::require_reusable(GuestOffset guest_offset, HostOffset host_offset,
                                   std::uint64_t length_bytes) {
-  const SharedLock lock(mutex_);
   if (data_storage_ == &storage_) require_unprotected(guest_offset, host_offset, length_bytes);
 }
 
@@ -344,6 +354,7 @@ std::optional<HostOffset> ClusterMap::install_table(GuestOffset guest_offset,
   unlinked_tables_.insert(new_table.value);
   dirty_l1_sectors_.insert(index * 8 / kSectorBytes);
   l1_[index] = entry.raw();
+  guard_.replace_l2_table(old_table ? &*old_table : nullptr, new_table);
   note_dirty_count();
   return old_table;
 }

@@ -11,12 +11,12 @@
 #include "base/mutex.h"
 #include "base/offsets.h"
 #include "formats/layer.h"
+#include "formats/metadata_cache.h"
+#include "formats/metadata_write.h"
 #include "formats/qcow2/header.h"
 #include "formats/qcow2/l1_entry.h"
 #include "formats/qcow2/l2_entry.h"
-#include "formats/metadata_cache.h"
-#include "formats/metadata_write.h"
-#include "formats/qcow2/protected_ranges.h"
+#include "formats/qcow2/overlap_guard.h"
 #include "qcowkit/storage.h"
 
 namespace qcowkit::qcow2 {
@@ -25,17 +25,28 @@ namespace qcowkit::qcow2 {
 class ClusterMap {
  public:
   /// `data_storage` is where standard clusters lie (the image itself or its external data file).
-  ClusterMap(Storage& storage, Storage* data_storage, const L2Rules& rules,
+  /// `guard` knows where guest data must not be written; it hears of new L2 tables.
+  ClusterMap(Storage& storage, Storage* data_storage, OverlapGuard& guard, const L2Rules& rules,
              std::uint64_t cache_bytes);
 
-  /// Reads the L1 table that the header names. Throws `Error` (corrupt).
+  /// Reads the L1 table that the header names. Nobody may be using `rules()` meanwhile. Throws
+  /// `Error` (corrupt).
   void load(const Header& header);
+
+  /// A copy of the L1 table.
+  std::vector<std::uint64_t> l1_table() const;
+  /// Another L1 table is on the disk, or L2 tables there have been changed: cached slices are
+  /// forgotten. Everything is on the disk, and only readers are here.
+  void adopt(std::vector<std::uint64_t> l1_table, const Header& header);
 
   const L2Rules& rules() const noexcept { return rules_; }
 
   /// How the range's first byte is stored, and how long that holds. Throws `Error` (corrupt), I/O
   /// errors.
   LayerExtent find(GuestOffset guest_offset, std::uint64_t length_bytes);
+
+  /// What an entry means. Throws `Error` (corrupt) if it is invalid.
+  L2Mapping decode(RawL2Entry raw, GuestOffset guest_offset) const;
 
   /// The longest run from `guest_offset` on that may be overwritten where it is; nothing if the
   /// first byte may not. Throws `Error` (corrupt) if it lies where the header, the L1 table or the
@@ -50,6 +61,9 @@ class ClusterMap {
   /// written, lie where the header, the L1 table or the refcount table do.
   void require_reusable(GuestOffset guest_offset, HostOffset host_offset,
                         std::uint64_t length_bytes);
+
+  /// True if the L1 table has an entry for the offset (it need not have a table).
+  bool covers(GuestOffset guest_offset) const;
 
   /// Copies of the entries of `into.size()` clusters, all in one L2 table. Zeroes if there is no
   /// table. Returns whether the table exists and may be changed in place.
@@ -68,9 +82,6 @@ class ClusterMap {
   /// stored in `replaced`.
   void replace_entries(GuestOffset first_cluster, std::span<const RawL2Entry> entries,
                        std::size_t& replaced);
-
-  /// The refcount table has moved: guest data must not be written there.
-  void protect_refcount_table(HostOffset host_offset, std::uint64_t bytes);
 
   /// True when enough is dirty for a write-back to be due.
   bool wants_write_back() const noexcept {
@@ -111,27 +122,27 @@ class ClusterMap {
                                         Purpose purpose, LayerExtent& extent)
       REQUIRES_SHARED(mutex_);
   LayerExtent find_for(Purpose purpose, GuestOffset guest_offset, std::uint64_t length_bytes);
-  L2Mapping decode(RawL2Entry raw, GuestOffset guest_offset) const;
   std::uint64_t extend_run(GuestOffset guest_offset, std::uint64_t length_bytes, Purpose purpose,
                            const LayerExtent& extent, RawL2Entry first) REQUIRES_SHARED(mutex_);
   std::uint64_t unallocated_run(GuestOffset guest_offset, std::uint64_t length_bytes) const
       REQUIRES_SHARED(mutex_);
   void note_dirty_count() REQUIRES(mutex_);
   void require_unprotected(GuestOffset guest_offset, HostOffset host_offset,
-                           std::uint64_t length_bytes) const REQUIRES_SHARED(mutex_);
+                           std::uint64_t length_bytes) const;
 
   // Constant after construction.
   Storage& storage_;
   Storage* const data_storage_;
-  const L2Rules rules_;
+  OverlapGuard& guard_;
   const std::uint64_t slice_bytes_;
+
+  L2Rules rules_;  // changed by `load` only
 
   std::atomic<bool> wants_write_back_{false};
 
-  SharedMutex mutex_;
+  mutable SharedMutex mutex_;
   std::vector<std::uint64_t> l1_ GUARDED_BY(mutex_);
   HostOffset l1_offset_ GUARDED_BY(mutex_){};
-  ProtectedRanges protected_ GUARDED_BY(mutex_);
   MetadataCache slices_ GUARDED_BY(mutex_);
   /// Changes whenever table bytes on the disk may have: a slice read without the lock is only
   /// good if it did not.

@@ -7,6 +7,17 @@ namespace qcowkit::qcow2 {
 
 namespace {
 
+BitmapInfo describe_bitmap(const BitmapEntry& entry) {
+  return {
+      .name = entry.name,
+      .granularity_bytes = entry.granularity_bytes(),
+      .in_use = entry.in_use,
+      .automatic = entry.automatic,
+  };
+}
+
+}  // namespace
+
 SnapshotInfo describe_snapshot(const SnapshotEntry& entry) {
   return {
       .id = entry.id,
@@ -19,17 +30,6 @@ SnapshotInfo describe_snapshot(const SnapshotEntry& entry) {
       .disk_size_bytes = entry.disk_size_bytes,
   };
 }
-
-BitmapInfo describe_bitmap(const BitmapEntry& entry) {
-  return {
-      .name = entry.name,
-      .granularity_bytes = entry.granularity_bytes(),
-      .in_use = entry.in_use,
-      .automatic = entry.automatic,
-  };
-}
-
-}  // namespace
 
 void describe(const Header& header, Storage& storage, ImageInfo& info) {
   info.virtual_size_bytes = header.size;

@@ -374,7 +374,7 @@ RawHeader Header::encode_fields() const {
   return raw;
 }
 
-void Header::append_extensions(std::vector<std::byte>& area) const {
+void Header::append_extensions(std::vector<std::byte>& area, bool with_feature_names) const {
   const auto append_string = [&](std::uint32_t type, const std::optional<std::string>& text) {
     if (text) append_extension(area, type, std::as_bytes(std::span(*text)));
   };
@@ -385,7 +385,9 @@ void Header::append_extensions(std::vector<std::byte>& area) const {
     const RawEncryptionExtension raw{encryption->offset.value, encryption->length};
     append_extension(area, extension::kEncryptionHeader, bytes_of(raw));
   }
-  if (feature_names_) {
+  if (!with_feature_names) {
+    // They only help to word messages.
+  } else if (feature_names_) {
     append_extension(area, extension::kFeatureNames, *feature_names_);
   } else if (adds_feature_names_ && version >= 3 && cluster_bits >= kFeatureNamesClusterBitsMin) {
     append_extension(area, extension::kFeatureNames, make_feature_names());
@@ -399,7 +401,7 @@ void Header::append_extensions(std::vector<std::byte>& area) const {
   append_extension(area, extension::kEnd, {});
 }
 
-std::vector<std::byte> Header::encode() const {
+std::vector<std::byte> Header::encode_without_name(bool with_feature_names) const {
   RawHeader raw = encode_fields();
   std::uint32_t length = kHeaderBytesV2;
   if (version >= 3) {
@@ -413,15 +415,27 @@ std::vector<std::byte> Header::encode() const {
   if (version >= 3) {
     std::ranges::copy(unknown_fields_, area.data() + offsetof(RawHeader, padding));
   }
-  append_extensions(area);
+  append_extensions(area, with_feature_names);
+  return area;
+}
 
+namespace {
+
+void point_at_name(std::vector<std::byte>& area, std::uint64_t name_offset, std::size_t name_size) {
+  store_big_endian(area.data() + offsetof(RawHeader, backing_file_offset), name_offset);
+  store_big_endian(area.data() + offsetof(RawHeader, backing_file_size),
+                   static_cast<std::uint32_t>(name_size));
+}
+
+}  // namespace
+
+std::vector<std::byte> Header::encode() const {
+  std::vector<std::byte> area = encode_without_name(true);
   if (backing_file.empty()) {
     backing_file_offset_ = 0;
   } else {
     backing_file_offset_ = area.size();
-    store_big_endian(area.data() + offsetof(RawHeader, backing_file_offset), backing_file_offset_);
-    store_big_endian(area.data() + offsetof(RawHeader, backing_file_size),
-                     static_cast<std::uint32_t>(backing_file.size()));
+    point_at_name(area, backing_file_offset_, backing_file.size());
     const auto name = std::as_bytes(std::span(backing_file));
     area.insert(area.end(), name.begin(), name.end());
   }
@@ -431,6 +445,14 @@ std::vector<std::byte> Header::encode() const {
                             "most the cluster size {}",
                             area.size(), geometry().cluster_size()));
   }
+  return area;
+}
+
+std::optional<std::vector<std::byte>> Header::encode_in_sector(std::uint64_t name_offset) const {
+  std::vector<std::byte> area = encode_without_name(false);
+  if (area.size() > kSectorBytes) return std::nullopt;
+  if (!backing_file.empty()) point_at_name(area, name_offset, backing_file.size());
+  area.resize(kSectorBytes);
   return area;
 }
 

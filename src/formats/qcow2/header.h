@@ -141,13 +141,18 @@ class Header {
   /// cluster is to be zero. Throws `Error` (invalid_argument) if it does not fit into a cluster.
   std::vector<std::byte> encode() const;
 
+  /// A shorter form of the same header for one sector of 512 bytes: without feature names, the
+  /// backing file name lying at `name_offset` instead. Nothing if it does not fit.
+  std::optional<std::vector<std::byte>> encode_in_sector(std::uint64_t name_offset) const;
+
   /// The backing file name's place in the encoded header, 0 if there is none; known after `decode`
   /// or `encode`.
   std::uint64_t backing_file_offset() const noexcept { return backing_file_offset_; }
 
  private:
   RawHeader encode_fields() const;
-  void append_extensions(std::vector<std::byte>& area) const;
+  std::vector<std::byte> encode_without_name(bool with_feature_names) const;
+  void append_extensions(std::vector<std::byte>& area, bool with_feature_names) const;
   void take_fields(const RawHeader& raw, bool for_check);
   void take_tables(const RawHeader& raw, bool for_check);
   void take_additional_fields(std::span<const std::byte> header_bytes);

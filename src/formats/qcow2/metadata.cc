@@ -1,9 +1,9 @@
 #include "formats/qcow2/metadata.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
+#include "formats/qcow2/header_writer.h"
 #include "formats/qcow2/limits.h"
 
 namespace qcowkit::qcow2 {
@@ -28,13 +28,13 @@ Metadata::Metadata(Storage& storage, Storage* data_file, const Header& header,
                    const MetadataOptions& options)
     : storage_(storage),
       data_file_(data_file),
-      lazy_refcounts_(header.version >= 3 && header.lazy_refcounts()),
       discard_pass_through_(options.discard_pass_through),
-      map_(storage, data_file != nullptr ? data_file : &storage,
+      guard_(options.overlap_checks),
+      map_(storage, data_file != nullptr ? data_file : &storage, guard_,
            L2Rules{header.geometry(), header.version >= 3 && !header.geometry().extended_l2(),
                    header.has(incompatible::kDataFile)},
            l2_cache_bytes(header, options)),
-      refcounts_(storage, header.geometry(),
+      refcounts_(storage, guard_, header.geometry(),
                  options.refcount_cache_bytes != 0 ? options.refcount_cache_bytes
                                                    : kRefcountCacheBytesDefault) {
   reload(header);
@@ -45,9 +45,12 @@ void Metadata::reload(const Header& header) {
     const MutexLock lock(header_mutex_);
     header_ = header;
   }
+  lazy_refcounts_ = header.version >= 3 && header.lazy_refcounts();
+  guard_.load(storage_, header);
   map_.load(header);
   refcounts_.load(header);
   header_prepared_ = false;
+  is_corrupt_ = false;
 }
 
 Header Metadata::header() const {
@@ -57,26 +60,100 @@ Header Metadata::header() const {
 
 // --- Header ------------------------------------------------------------------------------------
 
-/// Changes fields of the header in memory and, in one write of one sector, on the disk.
+/// Changes the header in memory and on the disk, where it is not durable yet.
 void Metadata::update_header(const std::function<void(Header&)>& change) {
   Header changed = header_;
   change(changed);
-  std::array<std::byte, kSectorBytes> sector;
-  storage_.read(0, sector);
-  RawHeader raw;
-  std::memcpy(&raw, sector.data(), sizeof raw);
-  raw.refcount_table_offset = changed.refcount_table_offset.value;
-  raw.refcount_table_clusters = changed.refcount_table_clusters;
-  if (changed.version >= 3) {
-    raw.incompatible_features = changed.incompatible_features;
-    raw.autoclear_features = changed.autoclear_features;
+  write_header(storage_, header_, changed, [this] { barrier(); });
+  header_ = std::move(changed);
+}
+
+void Metadata::change_header(const std::function<void(Header&)>& change) {
+  // What the new header refers to is durable first.
+  flush();
+  const MutexLock lock(header_mutex_);
+  update_header(change);
+  barrier();
+  guard_.load(storage_, header_);
+}
+
+void Metadata::set_unclean() {
+  const MutexLock lock(header_mutex_);
+  if (header_.version < 3 || header_.has(incompatible::kDirty)) return;
+  update_header([](Header& header) { header.incompatible_features |= incompatible::kDirty; });
+  barrier();
+}
+
+void Metadata::set_clean(Header& header) const {
+  if (!is_lazy()) header.incompatible_features &= ~incompatible::kDirty;
+}
+
+void Metadata::trim_storage() {
+  if (!storage_.can_grow()) return;
+  const std::uint64_t end = refcounts_.end_of_used_clusters().value;
+  if (end >= storage_.size()) return;
+  storage_.resize(end, Preallocation::off);
+  refcounts_.note_storage_size(end);
+}
+
+void Metadata::mark_corrupt() noexcept {
+  try {
+    const MutexLock lock(header_mutex_);
+    is_corrupt_ = true;
+    if (header_.version < 3 || header_.has(incompatible::kCorrupt)) return;
+    update_header([](Header& header) { header.incompatible_features |= incompatible::kCorrupt; });
+    barrier();
+  } catch (const std::exception&) {
+    // The error that told of the damage is on its way to the caller, and matters more.
   }
-  std::memcpy(sector.data(), &raw, changed.version >= 3 ? kHeaderBytesV3Min : kHeaderBytesV2);
-  storage_.write(0, sector);
-  header_ = changed;
+}
+
+HostOffset Metadata::write_table(std::span<const std::byte> table) {
+  const std::uint64_t cluster_size = geometry().cluster_size();
+  const HostRun run =
+      allocate_contiguous(std::max<std::uint64_t>(geometry().clusters_for(table.size()), 1));
+  try {
+    std::vector<std::byte> padded(table.begin(), table.end());
+    padded.resize(run.clusters * cluster_size);
+    storage_.write(run.host_offset.value, padded);
+  } catch (...) {
+    release(run.host_offset, run.clusters * cluster_size);
+    throw;
+  }
+  return run.host_offset;
+}
+
+void Metadata::rewrite_l1_table(std::vector<std::uint64_t> l1_table) {
+  const std::vector<be64> raw(l1_table.begin(), l1_table.end());
+  const Header present = header();
+  storage_.write(present.l1_table_offset.value, std::as_bytes(std::span(raw)));
+  map_.adopt(std::move(l1_table), present);
+}
+
+void Metadata::replace_l1_table(std::vector<std::uint64_t> l1_table, bool keep_old,
+                                const std::function<void(Header&)>& change) {
+  const Header old = header();
+  const std::vector<be64> raw(l1_table.begin(), l1_table.end());
+  // A table without entries needs no place.
+  const HostOffset place =
+      raw.empty() ? old.l1_table_offset : write_table(std::as_bytes(std::span(raw)));
+  change_header([&](Header& header) {
+    header.l1_table_offset = place;
+    header.l1_size = static_cast<std::uint32_t>(l1_table.size());
+    change(header);
+  });
+  map_.adopt(std::move(l1_table), header());
+  if (!keep_old && old.l1_size != 0) {
+    defer_free(old.l1_table_offset, std::uint64_t{old.l1_size} * 8);
+  }
 }
 
 void Metadata::before_change() {
+  if (is_corrupt_.load(std::memory_order_relaxed)) {
+    throw Error(Errc::corrupt,
+                "the image has been found to be corrupt and is not written to any more; check and "
+                "repair it first");
+  }
   if (!header_prepared_.load(std::memory_order_acquire)) prepare_header();
   if (map_.wants_write_back()) write_back(Durability::ordered);
 }
@@ -107,6 +184,13 @@ HostRun Metadata::allocate(std::uint64_t clusters_max) {
   }
 }
 
+HostRun Metadata::allocate_contiguous(std::uint64_t clusters) {
+  for (;;) {
+    if (const std::optional<HostRun> run = refcounts_.allocate_contiguous(clusters)) return *run;
+    grow_refcount_table();
+  }
+}
+
 HostOffset Metadata::allocate_bytes(std::uint64_t bytes) {
   for (;;) {
     if (const std::optional<HostOffset> at = refcounts_.allocate_bytes(bytes)) {
@@ -126,7 +210,6 @@ void Metadata::grow_refcount_table() {
       header.refcount_table_offset = host_offset;
       header.refcount_table_clusters = clusters;
     });
-    map_.protect_refcount_table(host_offset, clusters * geometry().cluster_size());
     barrier();
   });
 }

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "base/mutex.h"
 #include "base/offsets.h"
@@ -21,6 +23,7 @@ struct MetadataOptions {
   std::uint64_t l2_cache_bytes = 0;        ///< 0: the default
   std::uint64_t refcount_cache_bytes = 0;  ///< 0: the default
   bool discard_pass_through = true;
+  std::uint32_t overlap_checks = overlap::kCached;
 };
 
 /// Cluster map, refcounts and header, and the write-back that orders them (README.md, rules 1 to
@@ -34,6 +37,8 @@ class Metadata {
            const MetadataOptions& options);
 
   ClusterMap& map() noexcept { return map_; }
+  Refcounts& refcounts() noexcept { return refcounts_; }
+  Storage& storage() noexcept { return storage_; }
   Epochs& epochs() noexcept { return epochs_; }
   const Geometry& geometry() const noexcept { return map_.rules().geometry; }
   Header header() const;
@@ -46,6 +51,8 @@ class Metadata {
   HostRun allocate(std::uint64_t clusters_max);
   /// Reserves room for a compressed stream.
   HostOffset allocate_bytes(std::uint64_t bytes);
+  /// Reserves exactly so many contiguous host clusters.
+  HostRun allocate_contiguous(std::uint64_t clusters);
   /// Gives back what was reserved and never linked.
   void release(HostOffset host_offset, std::uint64_t bytes) noexcept;
   /// Frees what has just been unlinked, once that is safe.
@@ -62,6 +69,35 @@ class Metadata {
   /// Flushes, brings all refcounts to the disk and takes back what `before_change` said. Changes
   /// may follow.
   void close();
+  // Changes of the image as a whole. Nobody else changes it meanwhile, and `flush` has been called
+  // before.
+
+  /// Changes the header, durably. Where refcounts and flags must be right before, they are: all
+  /// that was changed is written first.
+  void change_header(const std::function<void(Header&)>& change);
+  /// Writes a table into new clusters, and returns where. Durable with the next `change_header`.
+  HostOffset write_table(std::span<const std::byte> table);
+  /// Changes flags in the active L1 table where it lies, and forgets all cached L2 slices.
+  void rewrite_l1_table(std::vector<std::uint64_t> l1_table);
+  /// Makes `l1_table` the active one, in new clusters, together with what `change` makes of the
+  /// header. The old table's clusters are freed, unless `keep_old`.
+  void replace_l1_table(std::vector<std::uint64_t> l1_table, bool keep_old,
+                        const std::function<void(Header&)>& change);
+  /// Says, durably, that refcounts and COPIED flags may disagree from now on; an image that is left
+  /// like this is repaired when it is next opened for writing. Version 2 cannot say so.
+  void set_unclean();
+  /// For `change_header`: the same, together with another change.
+  static void set_unclean(Header& header) {
+    if (header.version >= 3) header.incompatible_features |= incompatible::kDirty;
+  }
+  /// For `change_header`: they agree again.
+  void set_clean(Header& header) const;
+
+  /// Cuts off what lies behind the last host cluster in use.
+  void trim_storage();
+  /// The image is damaged: says so in its header (version 3) and refuses all further changes.
+  void mark_corrupt() noexcept;
+
   /// Called with each host range that has become free.
   void on_free(std::function<void(HostOffset, std::uint64_t bytes)> hook) {
     on_free_ = std::move(hook);
@@ -81,20 +117,22 @@ class Metadata {
   void grow_refcount_table();
   void prepare_header();
   void update_header(const std::function<void(Header&)>& change) REQUIRES(header_mutex_);
-  bool is_lazy() const noexcept { return lazy_refcounts_; }
+  bool is_lazy() const noexcept { return lazy_refcounts_.load(std::memory_order_relaxed); }
 
   // Constant after construction.
   Storage& storage_;
   Storage* const data_file_;
-  const bool lazy_refcounts_;
   const bool discard_pass_through_;
   std::function<void(HostOffset, std::uint64_t)> on_free_;
 
   Epochs epochs_;
+  OverlapGuard guard_;
   ClusterMap map_;
   Refcounts refcounts_;
 
+  std::atomic<bool> lazy_refcounts_{false};  // changed by `reload` only
   std::atomic<bool> header_prepared_{false};
+  std::atomic<bool> is_corrupt_{false};
 
   /// One table is installed at a time.
   Mutex table_mutex_;

@@ -33,8 +33,9 @@ CompressedCluster Qcow2Layer::compress(std::span<const std::byte> cluster, int l
 
 void Qcow2Layer::write_compressed(GuestOffset guest_offset, const CompressedCluster& compressed,
                                   std::span<const std::byte> plain) {
-  const std::uint64_t expected = std::min(
-      geometry_.cluster_size(), virtual_size_ - std::min(guest_offset.value, virtual_size_));
+  const std::uint64_t size = virtual_size();
+  const std::uint64_t expected =
+      std::min(geometry_.cluster_size(), size - std::min(guest_offset.value, size));
   if (geometry_.in_cluster(guest_offset.value) != 0 || plain.size() != expected) {
     throw Error(Errc::invalid_argument,
                 fmt::format("a compressed write of {} bytes at {:#x} is not one whole cluster",
@@ -47,18 +48,21 @@ void Qcow2Layer::write_compressed(GuestOffset guest_offset, const CompressedClus
     write(guest_offset, plain);
     return;
   }
-  before_change();
+  change([&] { write_stream(guest_offset, compressed.bytes); });
+}
 
+/// Stores a compressed cluster, whose stream is shorter than a cluster.
+void Qcow2Layer::write_stream(GuestOffset guest_offset, std::span<const std::byte> stream) {
   const GuestRangeLock::Holder range(ranges_, guest_offset,
                                      guest_offset + geometry_.cluster_size());
   RawL2Entry old_entry;
   metadata_.map().read_entries(guest_offset, std::span(&old_entry, 1));
   metadata_.own_table(guest_offset);
-  const std::uint64_t bytes = compressed.bytes.size();
+  const std::uint64_t bytes = stream.size();
   const HostOffset host_offset = metadata_.allocate_bytes(bytes);
   std::size_t replaced = 0;
   try {
-    storage_->write(host_offset.value, compressed.bytes);
+    storage_->write(host_offset.value, stream);
     const RawL2Entry entry = L2Mapping::encode_compressed(host_offset, bytes, geometry_);
     metadata_.map().replace_entries(guest_offset, std::span(&entry, 1), replaced);
   } catch (...) {

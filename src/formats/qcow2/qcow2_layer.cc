@@ -66,12 +66,13 @@ Qcow2Layer::Qcow2Layer(std::unique_ptr<Storage> storage, std::unique_ptr<Storage
     : storage_(std::move(storage)),
       data_file_(std::move(data_file)),
       geometry_(header.geometry()),
-      virtual_size_(header.size),
       read_only_(options.read_only),
       compression_type_(header.compression_type),
       is_encrypted_(header.crypt_method != 0),
       has_backing_name_(!header.backing_file.empty()),
+      uses_data_file_(header.has(incompatible::kDataFile)),
       data_file_raw_(header.data_file_raw()),
+      virtual_size_(header.size),
       metadata_(*storage_, data_file_.get(), prepare(*storage_, std::move(header), options),
                 options.metadata),
       decompressed_(geometry_.cluster_size()) {
@@ -91,10 +92,9 @@ void Qcow2Layer::require_readable() const {
   }
 }
 
-void Qcow2Layer::before_change() {
+void Qcow2Layer::require_writable() const {
   if (read_only_) throw Error(Errc::read_only, "the image is open read-only");
   require_readable();
-  metadata_.before_change();
 }
 
 std::uint32_t Qcow2Layer::subclusters_in(GuestOffset cluster, GuestOffset begin,
@@ -106,16 +106,6 @@ std::uint32_t Qcow2Layer::subclusters_in(GuestOffset cluster, GuestOffset begin,
   const auto last = static_cast<std::uint32_t>((to - 1) >> geometry_.subcluster_bits());
   const std::uint32_t up_to_last = last == 31 ? 0xffffffffu : (1u << (last + 1)) - 1;
   return up_to_last & ~((1u << first) - 1);
-}
-
-L2Mapping Qcow2Layer::decode(RawL2Entry raw, GuestOffset guest_offset) const {
-  const L2Mapping mapping = L2Mapping::decode(raw, metadata_.map().rules());
-  if (mapping.kind == L2Mapping::Kind::invalid) {
-    throw Error(Errc::corrupt,
-                fmt::format("L2 table: the entry for guest offset {:#x} is {:#x}: {}",
-                            guest_offset.value, raw.descriptor, mapping.what_is_wrong));
-  }
-  return mapping;
 }
 
 // --- Reading -----------------------------------------------------------------------------------
@@ -156,10 +146,12 @@ void Qcow2Layer::read_compressed(GuestOffset guest_offset, const LayerExtent& ex
 
 void Qcow2Layer::flush() {
   if (read_only_) return;
+  const RequestGate::Shared inside(gate_);
   metadata_.flush();
 }
 
 void Qcow2Layer::describe(ImageInfo& info) const {
+  const RequestGate::Shared inside(gate_);
   qcow2::describe(metadata_.header(), *storage_, info);
 }
 
@@ -167,11 +159,25 @@ CheckReport Qcow2Layer::check(const CheckOptions& options) {
   if (options.repair != Repair::none && read_only_) {
     throw Error(Errc::read_only, "the image is open read-only and cannot be repaired");
   }
+  const RequestGate::Exclusive alone(gate_);
   // Also what a flush leaves in memory: refcounts that went down, and with lazy refcounts all.
   if (!read_only_) metadata_.close();
   const CheckReport report = check_image(*storage_, read_header(*storage_, true), options);
   if (options.repair != Repair::none) metadata_.reload(read_header(*storage_, true));
   return report;
+}
+
+void Qcow2Layer::invalidate() {
+  const RequestGate::Exclusive alone(gate_);
+  if (!read_only_) metadata_.close();
+  const Header header = read_header(*storage_);
+  if (header.geometry().cluster_size() != geometry_.cluster_size() ||
+      header.geometry().extended_l2() != geometry_.extended_l2() ||
+      header.has(incompatible::kDataFile) != uses_data_file()) {
+    throw Error(Errc::unsupported, "another image has been put in this one's place: reopen it");
+  }
+  metadata_.reload(header);
+  virtual_size_ = header.size;
 }
 
 void Qcow2Layer::close() {

@@ -9,11 +9,16 @@
 #include <span>
 #include <vector>
 
-#include "formats/layer.h"
+#include "base/checked.h"
 #include "formats/decompressed_cache.h"
 #include "formats/guest_range_lock.h"
+#include "formats/layer.h"
+#include "formats/qcow2/cluster_tree.h"
+#include "formats/qcow2/corrupt_image.h"
 #include "formats/qcow2/header.h"
 #include "formats/qcow2/metadata.h"
+#include "formats/qcow2/write_plan.h"
+#include "formats/request_gate.h"
 #include "qcowkit/image.h"
 #include "qcowkit/storage.h"
 
@@ -40,9 +45,12 @@ class Qcow2Layer final : public Layer {
   /// Reads and checks the header of the image in `storage`; see `Header::decode` for `for_check`.
   static Header read_header(Storage& storage, bool for_check = false);
 
-  std::uint64_t virtual_size() const noexcept override { return virtual_size_; }
+  std::uint64_t virtual_size() const noexcept override {
+    return virtual_size_.load(std::memory_order_relaxed);
+  }
   std::uint64_t cluster_size() const noexcept override { return geometry_.cluster_size(); }
   bool is_read_only() const noexcept override { return read_only_; }
+  bool is_encrypted() const noexcept override { return is_encrypted_; }
   Storage& storage() const noexcept override { return *storage_; }
   Storage& data_storage() const noexcept override { return data_file_ ? *data_file_ : *storage_; }
 
@@ -61,20 +69,60 @@ class Qcow2Layer final : public Layer {
   void write_compressed(GuestOffset guest_offset, const CompressedCluster& compressed,
                         std::span<const std::byte> plain) override;
 
+  std::vector<SnapshotInfo> snapshots() const override;
+  SnapshotInfo create_snapshot(const Image::NewSnapshot& snapshot) override;
+  void apply_snapshot(const SnapshotSelector& which) override;
+  void delete_snapshot(const SnapshotSelector& which) override;
+  void read_vm_state(std::uint64_t offset, std::span<std::byte> into) override;
+  void write_vm_state(std::uint64_t offset, std::span<const std::byte> from) override;
+
+  void resize(std::uint64_t size_bytes, const ResizeOptions& options) override;
+  void amend(const AmendOptions& options) override;
+  void make_empty() override;
+  void invalidate() override;
+
   void flush() override;
   void describe(ImageInfo& info) const override;
   CheckReport check(const CheckOptions& options) override;
   void close() override;
 
  private:
-  class Reservation;
-  struct WritePlan;
   /// What a change of an L2 entry makes of it; nothing if it stays as it is.
   using EntryChange = std::function<std::optional<L2Mapping>(
       const L2Mapping& old, GuestOffset cluster, std::uint32_t subclusters)>;
 
   void require_readable() const;
-  void before_change();
+  void require_writable() const;
+  /// Runs a changing request beside others. An image that turns out to be damaged is marked so.
+  template <typename Work>
+  void change(Work work) {
+    require_writable();
+    const RequestGate::Shared inside(gate_);
+    marking_corruption([&] {
+      metadata_.before_change();
+      work();
+    });
+  }
+  /// Runs a change of the image as a whole, alone, with everything on the disk.
+  template <typename Work>
+  void change_alone(Work work) {
+    require_writable();
+    const RequestGate::Exclusive alone(gate_);
+    marking_corruption([&] {
+      metadata_.flush();
+      metadata_.before_change();
+      work();
+    });
+  }
+  template <typename Work>
+  void marking_corruption(Work work) {
+    try {
+      work();
+    } catch (const CorruptImage& error) {
+      if (error.is_about(*storage_)) metadata_.mark_corrupt();
+      throw;
+    }
+  }
   GuestOffset cluster_start(GuestOffset o) const noexcept {
     return {geometry_.cluster_start(o.value)};
   }
@@ -89,12 +137,38 @@ class Qcow2Layer final : public Layer {
   /// A bit for each subcluster of `cluster` that the range [begin, end) touches.
   std::uint32_t subclusters_in(GuestOffset cluster, GuestOffset begin,
                                GuestOffset end) const noexcept;
-  L2Mapping decode(RawL2Entry raw, GuestOffset guest_offset) const;
-  bool uses_data_file() const noexcept { return metadata_.map().rules().data_file; }
+  L2Mapping decode(RawL2Entry raw, GuestOffset guest_offset) const {
+    return metadata_.map().decode(raw, guest_offset);
+  }
+  bool uses_data_file() const noexcept { return uses_data_file_; }
+
+  // What the requests of the same name do, for those that are inside the gate already.
+  void write_inside(GuestOffset guest_offset, std::span<const std::byte> from);
+  void write_in_place_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
+                             const Image::FillRun& fill);
+  void write_zeroes_inside(GuestOffset guest_offset, std::uint64_t length_bytes, bool may_unmap);
+  void discard_inside(GuestOffset guest_offset, std::uint64_t length_bytes);
+
+  // The area behind the disk (qcow2_vm_state.cc).
+  GuestOffset vm_state_begin() const noexcept {
+    return {align_up(virtual_size(), geometry_.l1_entry_covers())};
+  }
+  bool is_vm_state(GuestOffset o) const noexcept { return o >= vm_state_begin(); }
+  void read_behind_disk(GuestOffset guest_offset, std::span<std::byte> into);
+  void cover_with_l1(GuestOffset end);
+
+  // qcow2_resize.cc
+  void grow(std::uint64_t size_bytes, Preallocation preallocation);
+  void zero_behind_old_end(GuestOffset old_end, GuestOffset end);
+  void preallocate(GuestOffset begin, GuestOffset end, Preallocation preallocation);
+  std::vector<HostRange> copy_table_start(L1Entry table, HostOffset copy, std::uint64_t first_gone);
+  void shrink(std::uint64_t size_bytes);
+  ClusterTree cluster_tree() noexcept {
+    return {*storage_, metadata_.refcounts(), metadata_.map().rules()};
+  }
 
   // qcow2_write.cc
   using MoveRun = std::function<void(const WritePlan& plan, GuestOffset begin, GuestOffset end)>;
-  void write_retrying(GuestOffset guest_offset, std::span<const std::byte> from);
   std::uint64_t allocate_and_move(GuestOffset begin, GuestOffset end, const MoveRun& move);
   WritePlan plan_write(GuestOffset begin, GuestOffset end);
   void reserve(WritePlan& plan);
@@ -106,23 +180,26 @@ class Qcow2Layer final : public Layer {
   // qcow2_zero.cc
   void change_entries(GuestOffset begin, GuestOffset end, const EntryChange& change);
   void write_zero_bytes(GuestOffset guest_offset, std::uint64_t length_bytes);
-  void zero_subclusters(GuestOffset begin, GuestOffset end, bool may_unmap);
+  void zero_subclusters(GuestOffset begin, GuestOffset end, bool may_unmap, GuestOffset disk_end);
   std::optional<L2Mapping> zeroed(const L2Mapping& old, std::uint32_t subclusters,
                                   bool may_unmap) const;
 
+  void write_stream(GuestOffset guest_offset, std::span<const std::byte> stream);
   std::shared_ptr<const Buffer> decompress(const LayerExtent& extent) const;
 
   // Constant after construction.
   std::unique_ptr<Storage> storage_;
   std::unique_ptr<Storage> data_file_;
-  const Geometry geometry_;
-  const std::uint64_t virtual_size_;
+  const Geometry geometry_;  // of refcounts, `metadata_` knows better
   const bool read_only_;
   const CompressionType compression_type_;
   const bool is_encrypted_;
   const bool has_backing_name_;
+  const bool uses_data_file_;
   const bool data_file_raw_;
 
+  std::atomic<std::uint64_t> virtual_size_;
+  mutable RequestGate gate_;
   mutable Metadata metadata_;
   GuestRangeLock ranges_;
   DecompressedCache decompressed_;

@@ -11,63 +11,13 @@
 
 namespace qcowkit::qcow2 {
 
-/// Host clusters that a request has reserved. What has not been committed when it goes out of
-/// scope is given back.
-class Qcow2Layer::Reservation {
- public:
-  Reservation() = default;
-  Reservation(Metadata& metadata, HostOffset host_offset, std::uint64_t bytes)
-      : metadata_(&metadata), host_offset_(host_offset), bytes_(bytes) {}
-  Reservation(Reservation&& other) noexcept { swap(other); }
-  Reservation& operator=(Reservation&& other) noexcept {
-    swap(other);
-    return *this;
-  }
-  ~Reservation() {
-    if (bytes_ != 0) metadata_->release(host_offset_, bytes_);
-  }
-
-  /// The first `bytes` are linked now.
-  void commit(std::uint64_t bytes) noexcept {
-    bytes = std::min(bytes, bytes_);
-    host_offset_ += bytes;
-    bytes_ -= bytes;
-  }
-
- private:
-  void swap(Reservation& other) noexcept {
-    std::swap(metadata_, other.metadata_);
-    std::swap(host_offset_, other.host_offset_);
-    std::swap(bytes_, other.bytes_);
-  }
-
-  Metadata* metadata_ = nullptr;
-  HostOffset host_offset_{};
-  std::uint64_t bytes_ = 0;
-};
-
-/// How the next part of a write goes: whole guest clusters, contiguous on the host.
-struct Qcow2Layer::WritePlan {
-  /// The clusters are writable as they are (nothing to plan), have a host cluster that may be used,
-  /// or need a new one.
-  enum class Action { in_place, reuse, allocate };
-
-  Action action = Action::in_place;
-  GuestOffset first_cluster{};
-  std::vector<RawL2Entry> old_entries;  ///< one for each cluster
-  HostOffset host_offset{};             ///< of `first_cluster`
-  bool reads_as_zero = false;           ///< the host clusters were never written
-  GuestOffset fill_begin{};  ///< guest range that has to be there on the host afterwards: the data,
-  GuestOffset fill_end{};    ///< and around it what is copied on write
-  Reservation reservation;
-
-  HostOffset host_of(GuestOffset o) const { return host_offset + (o - first_cluster); }
-};
-
 // --- Requests ----------------------------------------------------------------------------------
 
 void Qcow2Layer::write(GuestOffset guest_offset, std::span<const std::byte> from) {
-  before_change();
+  change([&] { write_inside(guest_offset, from); });
+}
+
+void Qcow2Layer::write_inside(GuestOffset guest_offset, std::span<const std::byte> from) {
   while (!from.empty()) {
     std::uint64_t written = 0;
     {
@@ -93,10 +43,14 @@ void Qcow2Layer::write(GuestOffset guest_offset, std::span<const std::byte> from
 
 void Qcow2Layer::write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
                                 const Image::FillRun& fill) {
-  before_change();
+  change([&] { write_in_place_inside(guest_offset, length_bytes, fill); });
+}
+
+void Qcow2Layer::write_in_place_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                       const Image::FillRun& fill) {
   const GuestOffset request_end = guest_offset + length_bytes;
   if (geometry_.in_cluster(guest_offset.value) != 0 ||
-      (geometry_.in_cluster(request_end.value) != 0 && request_end.value != virtual_size_)) {
+      (geometry_.in_cluster(request_end.value) != 0 && request_end.value != virtual_size())) {
     throw Error(Errc::invalid_argument, "range is not made of whole clusters");
   }
   while (guest_offset < request_end) {
@@ -167,7 +121,7 @@ std::uint64_t Qcow2Layer::allocate_and_move(GuestOffset begin, GuestOffset end,
 
 // --- The steps ---------------------------------------------------------------------------------
 
-Qcow2Layer::WritePlan Qcow2Layer::plan_write(GuestOffset begin, GuestOffset end) {
+WritePlan Qcow2Layer::plan_write(GuestOffset begin, GuestOffset end) {
   WritePlan plan;
   plan.first_cluster = cluster_start(begin);
   std::vector<RawL2Entry> entries((cluster_end(end) - plan.first_cluster) /
@@ -252,9 +206,15 @@ void Qcow2Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
   const GuestOffset end = begin + from.size();
   const auto copy = [&](GuestOffset copy_begin, GuestOffset copy_end) -> Buffer {
     const std::uint64_t bytes = copy_end - copy_begin;
-    if (bytes == 0 || (plan.reads_as_zero && is_known_zero(copy_begin, bytes))) return {};
+    if (bytes == 0) return {};
+    const bool behind_disk = is_vm_state(copy_begin);
+    if (plan.reads_as_zero && !behind_disk && is_known_zero(copy_begin, bytes)) return {};
     Buffer buffer(bytes);
-    read(copy_begin, buffer.span());
+    if (behind_disk) {
+      read_behind_disk(copy_begin, buffer.span());
+    } else {
+      read(copy_begin, buffer.span());
+    }
     return buffer;
   };
   Buffer head = copy(plan.fill_begin, begin);

@@ -14,13 +14,17 @@ alignas(4096) constexpr std::array<std::byte, 65536> kZeroes{};
 
 void Qcow2Layer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
                               bool may_unmap) {
-  before_change();
+  change([&] { write_zeroes_inside(guest_offset, length_bytes, may_unmap); });
+}
+
+void Qcow2Layer::write_zeroes_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                     bool may_unmap) {
   const GuestOffset end = guest_offset + length_bytes;
   const std::uint64_t unit = geometry_.subcluster_size();
   const GuestOffset body_begin{align_up(guest_offset.value, unit)};
   // What lies behind the disk's end may be zeroed with it.
-  const GuestOffset body_end{end.value == virtual_size_ ? align_up(end.value, unit)
-                                                        : align_down(end.value, unit)};
+  const GuestOffset body_end{end.value == virtual_size() ? align_up(end.value, unit)
+                                                         : align_down(end.value, unit)};
   const auto zero_edge = [this](GuestOffset begin, GuestOffset edge_end) {
     if (begin < edge_end && !is_known_zero(begin, edge_end - begin)) {
       write_zero_bytes(begin, edge_end - begin);
@@ -31,21 +35,24 @@ void Qcow2Layer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_byt
     return;
   }
   zero_edge(guest_offset, body_begin);
-  zero_subclusters(body_begin, body_end, may_unmap);
+  zero_subclusters(body_begin, body_end, may_unmap, {virtual_size()});
   zero_edge(body_end, end);
 }
 
 void Qcow2Layer::discard(GuestOffset guest_offset, std::uint64_t length_bytes) {
-  before_change();
+  change([&] { discard_inside(guest_offset, length_bytes); });
+}
+
+void Qcow2Layer::discard_inside(GuestOffset guest_offset, std::uint64_t length_bytes) {
   if (data_file_raw_) {
     // The data file has to read as the guest does.
-    write_zeroes(guest_offset, length_bytes, true);
+    write_zeroes_inside(guest_offset, length_bytes, true);
     return;
   }
   const GuestOffset request_end = guest_offset + length_bytes;
   const GuestOffset begin = cluster_end(guest_offset);
   const GuestOffset end =
-      request_end.value == virtual_size_ ? cluster_end(request_end) : cluster_start(request_end);
+      request_end.value == virtual_size() ? cluster_end(request_end) : cluster_start(request_end);
   const L2Rules& rules = metadata_.map().rules();
   const bool can_say_zero = rules.zero_flag || geometry_.extended_l2();
   // Without a zero flag the backing file's old content would come back: then nothing is discarded.
@@ -103,9 +110,11 @@ void Qcow2Layer::change_entries(GuestOffset begin, GuestOffset end, const EntryC
   }
 }
 
-void Qcow2Layer::zero_subclusters(GuestOffset begin, GuestOffset end, bool may_unmap) {
+/// What lies behind `disk_end` need not be zeroed.
+void Qcow2Layer::zero_subclusters(GuestOffset begin, GuestOffset end, bool may_unmap,
+                                  GuestOffset disk_end) {
   if (data_file_raw_) {
-    const std::uint64_t data_end = std::min(end.value, virtual_size_);
+    const std::uint64_t data_end = std::min(end, disk_end).value;
     data_file_->write_zeroes(begin.value, data_end - begin.value, {.may_unmap = may_unmap});
   }
   // What entries cannot say has to be written; after the entries, since that takes the same locks.
@@ -122,7 +131,7 @@ void Qcow2Layer::zero_subclusters(GuestOffset begin, GuestOffset end, bool may_u
                        (is_compressed && !whole)) {
                      const GuestOffset from = std::max(begin, cluster);
                      const GuestOffset to = std::min(end, cluster + geometry_.cluster_size());
-                     to_write.emplace_back(from, GuestOffset{std::min(to.value, virtual_size_)});
+                     to_write.emplace_back(from, std::min(to, disk_end));
                      return std::nullopt;
                    }
                    return zeroed(old, touched, may_unmap);
@@ -170,7 +179,7 @@ void Qcow2Layer::write_zero_bytes(GuestOffset guest_offset, std::uint64_t length
       }
     }
     const std::uint64_t part = std::min<std::uint64_t>(length_bytes, kZeroes.size());
-    write(guest_offset, std::span(kZeroes).first(part));
+    write_inside(guest_offset, std::span(kZeroes).first(part));
     guest_offset += part;
     length_bytes -= part;
   }

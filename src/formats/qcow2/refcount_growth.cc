@@ -84,7 +84,8 @@ void Refcounts::adopt_grown_table(const GrownTable& grown) {
   table_offset_ = grown.host_offset;
   new_blocks_.clear();
   untouched_from_ = std::max(untouched_from_, grown.end_cluster);
-  protected_.move_refcount_table(table_offset_, grown.clusters * geometry_.cluster_size());
+  guard_.set_refcount_table(table_offset_, grown.clusters * geometry_.cluster_size());
+  guard_.set_refcount_blocks(table_);
 }
 
 }  // namespace qcowkit::qcow2

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "formats/qcow2/corrupt_image.h"
 #include "formats/qcow2/limits.h"
 #include "formats/qcow2/refcount_block.h"
 
@@ -19,14 +20,17 @@ constexpr std::uint64_t kSliceBytes = 4096;
 
 }  // namespace
 
-Refcounts::Refcounts(Storage& storage, const Geometry& geometry, std::uint64_t cache_bytes)
+Refcounts::Refcounts(Storage& storage, OverlapGuard& guard, const Geometry& geometry,
+                     std::uint64_t cache_bytes)
     : storage_(storage),
+      guard_(guard),
       geometry_(geometry),
       blocks_(std::min(kSliceBytes, geometry.cluster_size()),
               cache_bytes / std::min(kSliceBytes, geometry.cluster_size())) {}
 
 void Refcounts::load(const Header& header) {
   const MutexLock lock(mutex_);
+  geometry_ = header.geometry();
   const std::uint64_t table_bytes = header.refcount_table_clusters * geometry_.cluster_size();
   const std::uint64_t storage_size = storage_.size();
   // What lies beyond the file's end is zeroes; there is no need to hold it in memory.
@@ -49,7 +53,7 @@ void Refcounts::load(const Header& header) {
   deferred_.clear();
   waiting_for_readers_.clear();
   untouched_from_ = storage_.can_grow() ? geometry_.clusters_for(storage_size) : ~std::uint64_t{0};
-  protected_ = ProtectedRanges(header);
+  guard_.set_refcount_blocks(table_);
 }
 
 // --- Single refcounts --------------------------------------------------------------------------
@@ -58,15 +62,17 @@ MetadataCache::Slice& Refcounts::slice_with(std::uint64_t cluster) {
   const std::uint64_t block = cluster >> geometry_.refcount_block_bits();
   const std::uint64_t block_offset = table_[block];
   if (geometry_.in_cluster(block_offset) != 0 || block_offset >= kHostOffsetEnd) {
-    throw Error(Errc::corrupt,
-                fmt::format("refcount table: entry {} is {:#x}, expected a multiple of the "
-                            "cluster size {} below 2^56",
-                            block, block_offset, geometry_.cluster_size()));
+    throw CorruptImage(storage_,
+                       fmt::format("refcount table: entry {} is {:#x}, expected a multiple of the "
+                                   "cluster size {} below 2^56",
+                                   block, block_offset, geometry_.cluster_size()));
   }
-  if (const char* structure = protected_.hit({block_offset}, geometry_.cluster_size())) {
-    throw Error(Errc::corrupt, fmt::format("refcount table: entry {} is {:#x}, which is where the "
-                                           "{} lies",
-                                           block, block_offset, structure));
+  if (const char* structure =
+          guard_.hit({block_offset}, geometry_.cluster_size(), overlap::kRefcountBlock)) {
+    throw CorruptImage(storage_,
+                       fmt::format("refcount table: entry {} is {:#x}, which is where the "
+                                   "{} lies",
+                                   block, block_offset, structure));
   }
   const std::uint64_t in_block = cluster & (geometry_.refcount_block_entries() - 1);
   const std::uint64_t byte = (in_block << geometry_.refcount_order()) / 8;
@@ -122,6 +128,24 @@ void Refcounts::count_down_cluster(std::uint64_t cluster) {
   }
 }
 
+void Refcounts::count_up_cluster(std::uint64_t cluster) {
+  const std::uint64_t refcount = get(cluster);
+  const std::uint64_t block = cluster >> geometry_.refcount_block_bits();
+  if (refcount == 0 || !has_block(block)) {
+    throw CorruptImage(storage_,
+                       fmt::format("refcount block: host cluster {:#x} is in use, but its "
+                                   "refcount is 0",
+                                   cluster_offset(cluster).value));
+  }
+  if (refcount >= geometry_.refcount_max()) {
+    throw Error(Errc::limit_exceeded,
+                fmt::format("refcount block: the refcount of host cluster {:#x} is {}, the largest "
+                            "that {} bits can hold",
+                            cluster_offset(cluster).value, refcount, geometry_.refcount_bits()));
+  }
+  set(cluster, refcount + 1);
+}
+
 std::uint64_t Refcounts::refcount_of(HostOffset host_offset) {
   const MutexLock lock(mutex_);
   return get(cluster_index(host_offset));
@@ -166,9 +190,9 @@ std::optional<std::uint64_t> Refcounts::find_free() {
 
 void Refcounts::require_allocatable(std::uint64_t cluster) const {
   const HostOffset offset = cluster_offset(cluster);
-  if (const char* structure = protected_.hit(offset, geometry_.cluster_size())) {
-    throw Error(
-        Errc::corrupt,
+  if (const char* structure = guard_.hit(offset, geometry_.cluster_size())) {
+    throw CorruptImage(
+        storage_,
         fmt::format("refcount block: host cluster {:#x} has refcount 0, but the {} lies there",
                     offset.value, structure));
   }
@@ -199,6 +223,7 @@ void Refcounts::create_block(std::uint64_t block, std::uint64_t cluster) {
   insert_slice(offset.value + own_slice, std::move(data));
   table_[block] = offset.value;
   new_blocks_.push_back(block);
+  guard_.add_refcount_block(offset);
   set(cluster, 1);
   untouched_from_ = std::max(untouched_from_, cluster + 1);
 }
@@ -213,8 +238,7 @@ std::optional<HostRun> Refcounts::allocate_locked(std::uint64_t clusters_max) {
   std::uint64_t cluster = *first;
   for (; cluster < end && get(cluster) == 0; ++cluster) {
     const bool fits = storage_.can_grow() || cluster_offset(cluster + 1).value <= storage_.size();
-    if (cluster != *first && (!fits || protected_.hit(cluster_offset(cluster), 1) != nullptr))
-      break;
+    if (cluster != *first && (!fits || guard_.hit(cluster_offset(cluster), 1) != nullptr)) break;
     set(cluster, 1);
   }
   next_free_ = cluster;
@@ -226,6 +250,69 @@ std::optional<HostRun> Refcounts::allocate_locked(std::uint64_t clusters_max) {
 std::optional<HostRun> Refcounts::allocate(std::uint64_t clusters_max) {
   const MutexLock lock(mutex_);
   return allocate_locked(clusters_max);
+}
+
+/// The first cluster behind which nothing is in use.
+std::uint64_t Refcounts::end_of_used() {
+  std::uint64_t block = table_.size();
+  for (; block > 0; --block) {
+    if (table_[block - 1] == 0) continue;
+    const std::uint64_t first = (block - 1) << geometry_.refcount_block_bits();
+    for (std::uint64_t in_block = geometry_.refcount_block_entries(); in_block > 0; --in_block) {
+      if (get(first + in_block - 1) != 0) return first + in_block;
+    }
+  }
+  return 0;
+}
+
+HostOffset Refcounts::end_of_used_clusters() {
+  const MutexLock lock(mutex_);
+  return cluster_offset(end_of_used());
+}
+
+void Refcounts::note_storage_size(std::uint64_t bytes) {
+  const MutexLock lock(mutex_);
+  untouched_from_ = geometry_.clusters_for(bytes);
+}
+
+/// New refcount blocks describe themselves, and would break a run apart: here they lie before it.
+std::optional<HostRun> Refcounts::allocate_at_end(std::uint64_t clusters) {
+  const std::uint64_t start = end_of_used();
+  const auto block_of = [&](std::uint64_t c) { return c >> geometry_.refcount_block_bits(); };
+  std::uint64_t new_blocks = 0;
+  for (;;) {
+    std::uint64_t missing = 0;
+    const std::uint64_t last = block_of(start + new_blocks + clusters - 1);
+    if (last >= table_.size()) return std::nullopt;
+    for (std::uint64_t block = block_of(start); block <= last; ++block) {
+      if (table_[block] == 0) ++missing;
+    }
+    if (missing == new_blocks) break;
+    new_blocks = missing;
+  }
+  const std::uint64_t first = start + new_blocks;
+  require_allocatable(first + clusters - 1);
+  std::uint64_t place = start;
+  for (std::uint64_t block = block_of(start); place < first; ++block) {
+    if (table_[block] == 0) create_block(block, place++);
+  }
+  for (std::uint64_t c = first; c < first + clusters; ++c) {
+    require_allocatable(c);
+    set(c, 1);
+  }
+  const bool reads_as_zero = first >= untouched_from_;
+  if (untouched_from_ != ~std::uint64_t{0}) {
+    untouched_from_ = std::max(untouched_from_, first + clusters);
+  }
+  return HostRun{cluster_offset(first), clusters, reads_as_zero};
+}
+
+std::optional<HostRun> Refcounts::allocate_contiguous(std::uint64_t clusters) {
+  const MutexLock lock(mutex_);
+  const std::optional<HostRun> run = allocate_locked(clusters);
+  if (!run || run->clusters == clusters) return run;
+  release_locked(run->host_offset, run->clusters * geometry_.cluster_size());
+  return allocate_at_end(clusters);
 }
 
 std::optional<HostOffset> Refcounts::allocate_bytes(std::uint64_t bytes) {
@@ -252,6 +339,10 @@ std::optional<HostOffset> Refcounts::allocate_bytes(std::uint64_t bytes) {
 
 void Refcounts::release(HostOffset host_offset, std::uint64_t bytes) noexcept {
   const MutexLock lock(mutex_);
+  release_locked(host_offset, bytes);
+}
+
+void Refcounts::release_locked(HostOffset host_offset, std::uint64_t bytes) noexcept {
   try {
     const std::uint64_t end = end_cluster(host_offset, bytes);
     for (std::uint64_t c = cluster_index(host_offset); c < end; ++c) count_down_cluster(c);
@@ -262,8 +353,12 @@ void Refcounts::release(HostOffset host_offset, std::uint64_t bytes) noexcept {
 
 void Refcounts::defer_free(HostOffset host_offset, std::uint64_t bytes) {
   const MutexLock lock(mutex_);
+  defer_free_locked(host_offset, bytes);
+}
+
+void Refcounts::defer_free_locked(HostOffset host_offset, std::uint64_t bytes) {
   // A damaged image may map guest clusters to where the header or a table lies: those stay.
-  if (protected_.hit(host_offset, bytes) != nullptr) return;
+  if (guard_.hit(host_offset, bytes) != nullptr) return;
   if (!deferred_.empty()) {
     DeferredFree& last = deferred_.back();
     const bool whole_clusters = geometry_.in_cluster(host_offset.value) == 0 &&
@@ -274,6 +369,42 @@ void Refcounts::defer_free(HostOffset host_offset, std::uint64_t bytes) {
     }
   }
   deferred_.push_back({host_offset, bytes});
+}
+
+void Refcounts::add_references(std::span<const HostRange> ranges) {
+  const MutexLock lock(mutex_);
+  std::uint64_t cluster = 0;
+  std::size_t done = 0;
+  try {
+    for (; done < ranges.size(); ++done) {
+      const HostRange& range = ranges[done];
+      const std::uint64_t end = end_cluster(range.host_offset, range.bytes);
+      for (cluster = cluster_index(range.host_offset); cluster < end; ++cluster) {
+        count_up_cluster(cluster);
+      }
+    }
+  } catch (...) {
+    for (std::uint64_t c = cluster_index(ranges[done].host_offset); c < cluster; ++c) {
+      count_down_cluster(c);
+    }
+    for (const HostRange& range : ranges.first(done))
+      release_locked(range.host_offset, range.bytes);
+    throw;
+  }
+}
+
+void Refcounts::drop_references(std::span<const HostRange> ranges) {
+  const MutexLock lock(mutex_);
+  for (const HostRange& range : ranges) {
+    const std::uint64_t end = end_cluster(range.host_offset, range.bytes);
+    for (std::uint64_t c = cluster_index(range.host_offset); c < end; ++c) {
+      if (get(c) > 1) {
+        count_down_cluster(c);
+      } else {
+        defer_free_locked(cluster_offset(c), geometry_.cluster_size());
+      }
+    }
+  }
 }
 
 bool Refcounts::has_deferred_frees() const {

@@ -4,16 +4,17 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/mutex.h"
 #include "base/offsets.h"
+#include "formats/metadata_cache.h"
+#include "formats/metadata_write.h"
 #include "formats/qcow2/epochs.h"
 #include "formats/qcow2/geometry.h"
 #include "formats/qcow2/header.h"
-#include "formats/metadata_cache.h"
-#include "formats/metadata_write.h"
-#include "formats/qcow2/protected_ranges.h"
+#include "formats/qcow2/overlap_guard.h"
 #include "qcowkit/storage.h"
 
 namespace qcowkit::qcow2 {
@@ -25,12 +26,20 @@ struct HostRun {
   bool reads_as_zero = false;  ///< lies where nothing has ever been written
 };
 
+/// Host bytes that something refers to; it need not begin or end with a cluster.
+struct HostRange {
+  HostOffset host_offset{};
+  std::uint64_t bytes = 0;
+};
+
 /// Thread-safe. Raising a refcount happens in memory at once; lowering one that the disk may still
 /// point at waits (`defer_free`) until the write-back has made the unlinking durable and no
 /// reader is left who may hold the old mapping.
 class Refcounts {
  public:
-  Refcounts(Storage& storage, const Geometry& geometry, std::uint64_t cache_bytes);
+  /// `guard` knows where clusters must not be reserved; it hears of new refcount structures.
+  Refcounts(Storage& storage, OverlapGuard& guard, const Geometry& geometry,
+            std::uint64_t cache_bytes);
 
   /// Reads the refcount table that the header names. Throws `Error` (corrupt).
   void load(const Header& header);
@@ -39,6 +48,9 @@ class Refcounts {
   /// refcount table has to grow first (see `grow_table`). Throws `Error`: no space on a device
   /// that cannot grow, corrupt.
   std::optional<HostRun> allocate(std::uint64_t clusters_max);
+  /// Reserves exactly `clusters` contiguous clusters, which lie behind all others unless there is
+  /// room before. Nothing, and throws, as `allocate`.
+  std::optional<HostRun> allocate_contiguous(std::uint64_t clusters);
   /// Reserves room for a compressed stream of less than a cluster, behind the one before where
   /// possible; streams share clusters. Nothing as with `allocate`.
   std::optional<HostOffset> allocate_bytes(std::uint64_t bytes);
@@ -48,6 +60,18 @@ class Refcounts {
   /// Counts down the clusters that the range touches once that is safe.
   void defer_free(HostOffset host_offset, std::uint64_t bytes);
   bool has_deferred_frees() const;
+
+  /// Counts one more reference to each cluster of each range. On an error nothing has changed.
+  /// Throws `Error`: limit_exceeded where a refcount cannot get larger, corrupt.
+  void add_references(std::span<const HostRange> ranges);
+  /// Counts one reference less to each cluster of each range, none of which the disk makes any
+  /// more. Clusters that lose their last one are freed as by `defer_free`.
+  void drop_references(std::span<const HostRange> ranges);
+
+  /// Behind the last cluster that is in use.
+  HostOffset end_of_used_clusters();
+  /// The storage has been cut off at its end: what comes behind reads as zeroes.
+  void note_storage_size(std::uint64_t bytes);
 
   std::uint64_t refcount_of(HostOffset host_offset);
 
@@ -133,21 +157,26 @@ class Refcounts {
   std::uint64_t get(std::uint64_t cluster) REQUIRES(mutex_);
   void set(std::uint64_t cluster, std::uint64_t refcount) REQUIRES(mutex_);
   void count_down_cluster(std::uint64_t cluster) REQUIRES(mutex_);
+  void count_up_cluster(std::uint64_t cluster) REQUIRES(mutex_);
+  void defer_free_locked(HostOffset host_offset, std::uint64_t bytes) REQUIRES(mutex_);
 
   std::optional<std::uint64_t> find_free() REQUIRES(mutex_);
   std::uint64_t skip_used(std::uint64_t cluster, std::uint64_t end) REQUIRES(mutex_);
   void create_block(std::uint64_t block, std::uint64_t cluster) REQUIRES(mutex_);
   void require_allocatable(std::uint64_t cluster) const REQUIRES(mutex_);
   std::optional<HostRun> allocate_locked(std::uint64_t clusters_max) REQUIRES(mutex_);
+  void release_locked(HostOffset host_offset, std::uint64_t bytes) noexcept REQUIRES(mutex_);
+  std::uint64_t end_of_used() REQUIRES(mutex_);
+  std::optional<HostRun> allocate_at_end(std::uint64_t clusters) REQUIRES(mutex_);
 
   std::vector<HostRun> count_runs_becoming_free(const std::vector<DeferredFree>& frees);
   void count_down(const std::vector<DeferredFree>& frees);
   GrownTable write_grown_table() REQUIRES(mutex_);
   void adopt_grown_table(const GrownTable& grown) REQUIRES(mutex_);
 
-  // Constant after construction.
   Storage& storage_;
-  const Geometry geometry_;
+  OverlapGuard& guard_;
+  Geometry geometry_;  // changed by `load` only, when nobody else is here
 
   // Only the write-back touches it.
   std::vector<DeferredFree> waiting_for_readers_;
@@ -162,7 +191,6 @@ class Refcounts {
   std::uint64_t byte_cursor_ GUARDED_BY(mutex_) =
       0;  // where the next compressed stream may go; 0: nowhere
   std::vector<DeferredFree> deferred_ GUARDED_BY(mutex_);
-  ProtectedRanges protected_ GUARDED_BY(mutex_);
 };
 
 }  // namespace qcowkit::qcow2

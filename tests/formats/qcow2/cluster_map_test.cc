@@ -17,7 +17,10 @@ constexpr HostOffset kData{200 * kCluster};
 
 class ClusterMapTest : public testing::Test {
  protected:
-  ClusterMapTest() { map_.load(header_); }
+  ClusterMapTest() {
+    guard_.load(*storage_, header_);
+    map_.load(header_);
+  }
 
   void install(GuestOffset guest_offset = {0}, HostOffset table = kTable) {
     EXPECT_FALSE(map_.install_table(guest_offset, table));
@@ -39,7 +42,8 @@ class ClusterMapTest : public testing::Test {
 
   const std::shared_ptr<MemoryStorage> storage_ = test::make_engine_image({.size = 8 << 20});
   const Header header_ = Qcow2Layer::read_header(*storage_);
-  ClusterMap map_{*storage_, storage_.get(), {header_.geometry(), true, false}, 1};
+  OverlapGuard guard_{overlap::kCached};
+  ClusterMap map_{*storage_, storage_.get(), guard_, {header_.geometry(), true, false}, 1};
 };
 
 TEST_F(ClusterMapTest, WithoutTablesAllIsUnallocatedInOneRun) {
@@ -122,8 +126,8 @@ TEST_F(ClusterMapTest, NothingIsOverwrittenWhereTheTablesAre) {
   const HostOffset moved_table{300 * kCluster};
   for (const HostOffset place :
        {header_.l1_table_offset, header_.refcount_table_offset, moved_table}) {
-    map_.protect_refcount_table(place == moved_table ? place : header_.refcount_table_offset,
-                                kCluster);
+    guard_.set_refcount_table(place == moved_table ? place : header_.refcount_table_offset,
+                              kCluster);
     map(0, {data(place)});
     EXPECT_EQ(test::error_of([&] { map_.find_in_place({0}, 10); }).code(), Errc::corrupt);
     EXPECT_EQ(test::error_of([&] { map_.require_reusable({0}, place, 10); }).code(), Errc::corrupt);
@@ -218,7 +222,9 @@ TEST_F(ClusterMapTest, ATableWhereTheHeaderIsIsNotChanged) {
 TEST(ClusterMapExtended, RunsAreMadeOfSubclusters) {
   const auto storage = test::make_engine_image({.cluster_size = 65536, .extended_l2 = true});
   const Header header = Qcow2Layer::read_header(*storage);
-  ClusterMap map(*storage, storage.get(), {header.geometry(), false, false}, 1);
+  OverlapGuard guard(overlap::kCached);
+  ClusterMap map(*storage, storage.get(), guard, {header.geometry(), false, false}, 1);
+  guard.load(*storage, header);
   map.load(header);
   map.install_table({0}, {20 << 16});
   constexpr std::uint64_t kSub = 2048;
@@ -247,7 +253,9 @@ TEST(ClusterMapDataFile, HostOffset0IsAPlaceLikeAnyOther) {
   const auto storage = test::make_engine_image();
   const Header header = Qcow2Layer::read_header(*storage);
   MemoryStorage data_file;
-  ClusterMap map(*storage, &data_file, {header.geometry(), true, true}, 1);
+  OverlapGuard guard(overlap::kCached);
+  ClusterMap map(*storage, &data_file, guard, {header.geometry(), true, true}, 1);
+  guard.load(*storage, header);
   map.load(header);
   map.install_table({0}, kTable);
   std::size_t replaced = 0;

@@ -42,7 +42,8 @@ struct Fixture {
       : image(test::make_engine_image(options)),
         device(device_bytes == 0 ? nullptr : std::make_shared<Device>(image, device_bytes)),
         header(Qcow2Layer::read_header(*image)),
-        refcounts(storage(), header.geometry(), 1) {
+        refcounts(storage(), guard, header.geometry(), 1) {
+    guard.load(storage(), header);
     refcounts.load(header);
   }
   Storage& storage() { return device ? static_cast<Storage&>(*device) : *image; }
@@ -73,6 +74,7 @@ struct Fixture {
   std::shared_ptr<Device> device;
   Header header;
   Epochs epochs;
+  OverlapGuard guard{overlap::kCached};
   Refcounts refcounts;
 };
 
@@ -264,7 +266,9 @@ TEST(Refcounts, ATableEntryThatIsUnalignedIsCorrupt) {
   const Header header = Qcow2Layer::read_header(*storage);
   const be64 entry = 0x2200;
   storage->write(header.refcount_table_offset.value, std::as_bytes(std::span(&entry, 1)));
-  Refcounts refcounts(*storage, header.geometry(), 1);
+  OverlapGuard guard(overlap::kCached);
+  guard.load(*storage, header);
+  Refcounts refcounts(*storage, guard, header.geometry(), 1);
   refcounts.load(header);
   const Error error = test::error_of([&] { refcounts.allocate(1); });
   EXPECT_EQ(error.code(), Errc::corrupt);

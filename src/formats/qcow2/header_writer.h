@@ -1,0 +1,21 @@
+// Replacing the header of an image in use.
+#pragma once
+
+#include <functional>
+
+#include "formats/qcow2/header.h"
+#include "qcowkit/storage.h"
+
+namespace qcowkit::qcow2 {
+
+/// Writes `changed` over `present`, the header that the image in `storage` has. A crash at any
+/// moment leaves one of the two (or a shorter form of the new one that means the same): fields of
+/// fixed size change in one write of one sector; where extensions or the backing file name change,
+/// the other sectors are rewritten while the first does not refer to them.
+///
+/// `barrier` makes all that was written so far durable. It is not called behind the last write.
+/// Throws `Error` (invalid_argument) if the header does not fit into a cluster, I/O errors.
+void write_header(Storage& storage, const Header& present, const Header& changed,
+                  const std::function<void()>& barrier);
+
+}  // namespace qcowkit::qcow2

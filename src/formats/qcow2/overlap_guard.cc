@@ -1,0 +1,165 @@
+#include "formats/qcow2/overlap_guard.h"
+
+#include <algorithm>
+
+#include "base/endian.h"
+#include "formats/qcow2/l1_entry.h"
+#include "formats/qcow2/limits.h"
+#include "formats/qcow2/snapshot_table.h"
+
+namespace qcowkit::qcow2 {
+
+namespace {
+
+const char* name_of(std::uint32_t kind) noexcept {
+  switch (kind) {
+    case overlap::kMainHeader:
+      return "header";
+    case overlap::kActiveL1:
+      return "L1 table";
+    case overlap::kRefcountTable:
+      return "refcount table";
+    case overlap::kSnapshotTable:
+      return "snapshot table";
+    case overlap::kInactiveL1:
+      return "L1 table of a snapshot";
+    default:
+      return "bitmap directory";
+  }
+}
+
+}  // namespace
+
+// --- ClusterSet --------------------------------------------------------------------------------
+
+void ClusterSet::erase(std::uint64_t cluster) noexcept {
+  const auto chunk = chunks_.find(cluster / kChunk);
+  if (chunk != chunks_.end()) chunk->second[word_of(cluster)] &= ~bit_of(cluster);
+}
+
+bool ClusterSet::any_bit(const Chunk& chunk, std::uint64_t first, std::uint64_t end) noexcept {
+  for (std::uint64_t c = first; c < end;) {
+    const std::uint64_t in_word = c % 64;
+    const std::uint64_t n = std::min(end - c, 64 - in_word);
+    const std::uint64_t mask = (n == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1);
+    if ((chunk[c / 64] >> in_word & mask) != 0) return true;
+    c += n;
+  }
+  return false;
+}
+
+bool ClusterSet::touches(std::uint64_t first, std::uint64_t end) const noexcept {
+  while (first < end) {
+    const std::uint64_t chunk_end = std::min(end, (first / kChunk + 1) * kChunk);
+    const auto chunk = chunks_.find(first / kChunk);
+    const std::uint64_t base = first / kChunk * kChunk;
+    if (chunk != chunks_.end() && any_bit(chunk->second, first - base, chunk_end - base)) {
+      return true;
+    }
+    first = chunk_end;
+  }
+  return false;
+}
+
+// --- OverlapGuard ------------------------------------------------------------------------------
+
+void OverlapGuard::add_place(std::uint32_t kind, HostOffset host_offset, std::uint64_t bytes) {
+  if (!checks_for(kind) || bytes == 0) return;
+  const std::uint64_t cluster_size = std::uint64_t{1} << cluster_bits_;
+  places_.push_back({kind, host_offset.value,
+                     host_offset.value + (bytes + cluster_size - 1) / cluster_size * cluster_size});
+}
+
+void OverlapGuard::load(Storage& storage, const Header& header) {
+  const ExclusiveLock lock(mutex_);
+  const std::uint64_t cluster_size = header.geometry().cluster_size();
+  cluster_bits_ = header.cluster_bits;
+  places_.clear();
+  inactive_l2_tables_.clear();
+  add_place(overlap::kMainHeader, {}, cluster_size);
+  add_place(overlap::kActiveL1, header.l1_table_offset, std::uint64_t{header.l1_size} * 8);
+  add_place(overlap::kRefcountTable, header.refcount_table_offset,
+            header.refcount_table_clusters * cluster_size);
+  if (header.bitmaps) {
+    add_place(overlap::kBitmapDirectory, header.bitmaps->bitmap_directory_offset,
+              header.bitmaps->bitmap_directory_size);
+  }
+  constexpr std::uint32_t kNeedTable =
+      overlap::kSnapshotTable | overlap::kInactiveL1 | overlap::kInactiveL2;
+  if (header.nb_snapshots != 0 && checks_for(kNeedTable)) load_snapshots(storage, header);
+}
+
+void OverlapGuard::load_snapshots(Storage& storage, const Header& header) {
+  const SnapshotTable table = read_snapshot_table(storage, header);
+  add_place(overlap::kSnapshotTable, header.snapshots_offset, table.size_bytes);
+  for (const SnapshotEntry& entry : table.entries) {
+    add_place(overlap::kInactiveL1, entry.l1_table_offset, std::uint64_t{entry.l1_size} * 8);
+    if (!checks_for(overlap::kInactiveL2)) continue;
+    std::vector<be64> l1_table(entry.l1_size);
+    storage.read(entry.l1_table_offset.value, std::as_writable_bytes(std::span(l1_table)));
+    for (const be64 raw : l1_table) {
+      const L1Entry l1_entry(raw);
+      if (l1_entry.has_table())
+        inactive_l2_tables_.insert(l1_entry.l2_table().value >> cluster_bits_);
+    }
+  }
+}
+
+void OverlapGuard::set_refcount_table(HostOffset host_offset, std::uint64_t bytes) {
+  const ExclusiveLock lock(mutex_);
+  std::erase_if(places_, [](const Place& place) { return place.kind == overlap::kRefcountTable; });
+  add_place(overlap::kRefcountTable, host_offset, bytes);
+}
+
+void OverlapGuard::set_l2_tables(std::span<const std::uint64_t> l1_table) {
+  const ExclusiveLock lock(mutex_);
+  l2_tables_.clear();
+  if (!checks_for(overlap::kActiveL2)) return;
+  for (const std::uint64_t raw : l1_table) {
+    const L1Entry entry(raw);
+    if (entry.has_table()) l2_tables_.insert(entry.l2_table().value >> cluster_bits_);
+  }
+}
+
+void OverlapGuard::replace_l2_table(const HostOffset* old_table, HostOffset new_table) {
+  const ExclusiveLock lock(mutex_);
+  if (!checks_for(overlap::kActiveL2)) return;
+  if (old_table != nullptr) l2_tables_.erase(old_table->value >> cluster_bits_);
+  l2_tables_.insert(new_table.value >> cluster_bits_);
+}
+
+void OverlapGuard::set_refcount_blocks(std::span<const std::uint64_t> refcount_table) {
+  const ExclusiveLock lock(mutex_);
+  refcount_blocks_.clear();
+  if (!checks_for(overlap::kRefcountBlock)) return;
+  for (const std::uint64_t block : refcount_table) {
+    if (block != 0) refcount_blocks_.insert(block >> cluster_bits_);
+  }
+}
+
+void OverlapGuard::add_refcount_block(HostOffset block) {
+  const ExclusiveLock lock(mutex_);
+  if (checks_for(overlap::kRefcountBlock)) refcount_blocks_.insert(block.value >> cluster_bits_);
+}
+
+const char* OverlapGuard::hit(HostOffset host_offset, std::uint64_t bytes,
+                              std::uint32_t except) const {
+  const std::uint64_t end = host_offset.value + bytes;
+  const SharedLock lock(mutex_);
+  for (const Place& place : places_) {
+    if (host_offset.value < place.end && place.begin < end && (place.kind & except) == 0) {
+      return name_of(place.kind);
+    }
+  }
+  const std::uint64_t first = host_offset.value >> cluster_bits_;
+  const std::uint64_t cluster_end = ((end - 1) >> cluster_bits_) + 1;
+  const auto touches = [&](std::uint32_t kind, const ClusterSet& set) {
+    return (except & kind) == 0 && set.touches(first, cluster_end);
+  };
+  if (touches(overlap::kActiveL2, l2_tables_)) return "active L2 table";
+  if (touches(overlap::kRefcountBlock, refcount_blocks_)) return "refcount block";
+  if (touches(overlap::kInactiveL2, inactive_l2_tables_)) return "L2 table of a snapshot";
+  return nullptr;
+}
+
+}  // namespace qcowkit::qcow2
