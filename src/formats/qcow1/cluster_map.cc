@@ -37,8 +37,10 @@ std::vector<std::uint64_t> ClusterMap::read_l1() const {
   return entries;
 }
 
-void ClusterMap::reload() {
-  std::vector<std::uint64_t> l1 = read_l1();
+void ClusterMap::reload() { start_from(read_l1()); }
+void ClusterMap::forget_all() { start_from(std::vector<std::uint64_t>(l1_entries_)); }
+
+void ClusterMap::start_from(std::vector<std::uint64_t> l1) {
   const ExclusiveLock lock(mutex_);
   l1_ = std::move(l1);
   slices_.clear();

@@ -59,6 +59,8 @@ class ClusterMap {
 
   /// Forgets all that is cached, dirty or not, and reads the L1 table again.
   void reload();
+  /// The L1 table on the disk has become empty.
+  void forget_all();
 
   /// True when enough is dirty for a write-back to be due.
   bool wants_write_back() const noexcept {
@@ -88,6 +90,7 @@ class ClusterMap {
     return geometry_.l2_index(guest_offset) & (entries_per_slice() - 1);
   }
   std::vector<std::uint64_t> read_l1() const;
+  void start_from(std::vector<std::uint64_t> l1) EXCLUDES(mutex_);
   /// The host offset of the L2 table, 0 if there is none.
   std::uint64_t table_for(GuestOffset guest_offset) const REQUIRES_SHARED(mutex_);
   /// Reads a slice into the cache. Takes the lock itself, but does not hold it while reading.

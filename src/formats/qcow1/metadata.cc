@@ -17,6 +17,11 @@ std::uint64_t cache_bytes(const Header& header, std::uint64_t wanted) {
   return std::min(wanted, header.l1_entries() * header.geometry().l2_table_bytes());
 }
 
+/// What ends in the middle of a cluster may have been cut off there.
+std::uint64_t file_end(const Storage& storage, const Header& header) {
+  return align_up(storage.size(), header.geometry().cluster_size());
+}
+
 std::uint64_t file_limit(const Storage& storage) {
   return storage.can_grow() ? kFileEnd - 1 : storage.size();
 }
@@ -27,7 +32,7 @@ Metadata::Metadata(Storage& storage, const Header& header, std::uint64_t l2_cach
     : storage_(storage),
       header_(header),
       map_(storage, header, cache_bytes(header, l2_cache_bytes)),
-      space_(storage.size(), file_limit(storage)) {}
+      space_(file_end(storage, header), file_limit(storage)) {}
 
 // --- Allocation --------------------------------------------------------------------------------
 
@@ -123,7 +128,7 @@ void Metadata::unlink_all() {
     }
     throw;
   }
-  map_.reload();
+  map_.forget_all();
 }
 
 void Metadata::cut_off() {
@@ -137,7 +142,7 @@ void Metadata::cut_off() {
 void Metadata::reload() {
   const MutexLock lock(write_back_mutex_);
   map_.reload();
-  space_.reset(storage_.size());
+  space_.reset(file_end(storage_, header_));
 }
 
 }  // namespace qcowkit::qcow1

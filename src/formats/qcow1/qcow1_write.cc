@@ -84,8 +84,8 @@ void Qcow1Layer::write_in_place(GuestOffset guest_offset, std::uint64_t length_b
     guest_offset += allocate_and_move(
         guest_offset, end, [&](const WritePlan& plan, GuestOffset begin, GuestOffset run_end) {
           fill(*storage_, plan.host_of(begin).value, begin.value, run_end - begin);
-          // Behind the disk's end.
-          if (run_end < plan.end() && !plan.is_fresh) {
+          // Behind the disk's end; the file has to reach behind its clusters.
+          if (run_end < plan.end()) {
             storage_->write_zeroes(plan.host_of(run_end).value, plan.end() - run_end, {});
           }
         });
@@ -151,15 +151,13 @@ void Qcow1Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
     return;
   }
   const GuestOffset end = begin + from.size();
-  const auto copy = [&](GuestOffset copy_begin, GuestOffset copy_end) -> Buffer {
-    const std::uint64_t bytes = copy_end - copy_begin;
-    if (bytes == 0 || (plan.is_fresh && is_known_zero(copy_begin, bytes))) return {};
-    Buffer buffer(bytes);
-    read(copy_begin, buffer.span());
-    return buffer;
-  };
-  Buffer head = copy(plan.first_cluster, begin);
-  Buffer tail = copy(end, plan.end());
+  Buffer head;
+  const std::uint64_t head_bytes = begin - plan.first_cluster;
+  if (!plan.is_fresh || !is_known_zero(plan.first_cluster, head_bytes)) head = Buffer(head_bytes);
+  read(plan.first_cluster, head.span());
+  // Written even if it is zero: whatever goes to the file's end next must lie behind this cluster.
+  Buffer tail(plan.end() - end);
+  read(end, tail.span());
 
   std::array<iovec, 3> parts;
   std::size_t count = 0;
