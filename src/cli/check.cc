@@ -149,7 +149,7 @@ int run(const Arguments& arguments, Console& console) {
   if (const auto what = arguments.value("--repair")) repair = parse_repair(*what);
   OpenOptions options;
   options.cache = parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
-  parse_secrets(arguments.all("--object"));
+  const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
                                           arguments.value("--format"));
@@ -165,7 +165,9 @@ int run(const Arguments& arguments, Console& console) {
     options.locking = Locking::force_share;
   }
 
-  const std::unique_ptr<Image> image = open_image(name, options);
+  const std::unique_ptr<Image> image = options.read_only
+                                           ? open_image(name, secrets, options)
+                                           : open_writable(name, secrets, options, console);
   const CheckReport report = check_and_repair(*image, repair, !json && !quiet, console);
   if (!quiet) {
     if (json) {

@@ -16,11 +16,15 @@ struct Command {
   std::string_view description;  ///< for the command's own help; paragraphs end in a line end
   std::span<const OptionSpec> options;
   std::string_view details;  ///< exit codes and examples, printed as they are
-  int error_exit_code;       ///< what a failure ends with where it names no code itself
+  /// What the last word is; by default nothing special.
+  LastWord last_word = LastWord::anything;
+  int error_exit_code;  ///< what a failure ends with where it names no code itself
   /// Does the work and returns the exit code. Throws `Failure` or `qcowkit::Error`.
   int (*run)(const Arguments& arguments, Console& console);
 };
 
+extern const Command kAmendCommand;
+extern const Command kBitmapCommand;
 extern const Command kCheckCommand;
 extern const Command kCompareCommand;
 extern const Command kConvertCommand;
@@ -28,5 +32,8 @@ extern const Command kCreateCommand;
 extern const Command kInfoCommand;
 extern const Command kMapCommand;
 extern const Command kMeasureCommand;
+extern const Command kRebaseCommand;
+extern const Command kResizeCommand;
+extern const Command kSnapshotCommand;
 
 }  // namespace qcowkit::cli

@@ -9,8 +9,8 @@ inline constexpr OptionSpec kHelpOption{'h', "help", "", "print this help"};
 inline constexpr OptionSpec kQuietOption{'q', "", "", "print nothing but errors"};
 inline constexpr OptionSpec kProgressOption{
     'p', "", "", "show the progress; without it, SIGUSR1 makes the command print it once"};
-inline constexpr OptionSpec kFormatOption{
-    'f', "format", "FMT", "the image's format, qcow2 or raw; found out if not given"};
+inline constexpr OptionSpec kFormatOption{'f', "format", "FMT",
+                                          "the image's format, found out if not given"};
 inline constexpr OptionSpec kForceShareOption{
     'U', "force-share", "", "read the image although another process may be writing to it"};
 inline constexpr OptionSpec kOutputOption{'\0', "output", "KIND", "human (default) or json"};

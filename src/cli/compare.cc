@@ -41,12 +41,12 @@ struct Opened {
 };
 
 Opened open_one(const Arguments& arguments, std::size_t which, std::string_view format_option,
-                const OpenOptions& options) {
+                const Secrets& secrets, const OpenOptions& options) {
   const std::optional<std::string> format = arguments.value(format_option);
   const std::string& text = arguments.positional()[which];
   try {
     ImageName name = parse_image_name(text, arguments.has("--image-opts"), format);
-    std::unique_ptr<Image> image = open_image(name, options);
+    std::unique_ptr<Image> image = open_image(name, secrets, options);
     return {std::move(name), std::move(image)};
   } catch (const Failure& e) {
     throw Failure(e.what(), kExitOpenFailed);
@@ -87,12 +87,12 @@ int run(const Arguments& arguments, Console& console) {
   OpenOptions options;
   options.cache = parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
-  parse_secrets(arguments.all("--object"));
+  const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (arguments.positional().size() != 2) throw UsageError("Expecting two image file names");
 
   Progress progress(console, Progress::mode(quiet, arguments.has("-p")));
-  const Opened first = open_one(arguments, 0, "-f", options);
-  const Opened second = open_one(arguments, 1, "-F", options);
+  const Opened first = open_one(arguments, 0, "-f", secrets, options);
+  const Opened second = open_one(arguments, 1, "-F", secrets, options);
   const CompareResult result =
       run_compare(*first.image, *second.image, arguments.has("-s"), progress.sink());
   if (!quiet) print_result(result, console);

@@ -8,6 +8,7 @@
 
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/copy_bitmaps.h"
 #include "cli/create_arguments.h"
 #include "cli/failure.h"
 #include "cli/key_values.h"
@@ -15,6 +16,7 @@
 #include "cli/progress.h"
 #include "cli/rate_limit.h"
 #include "cli/secrets.h"
+#include "cli/snapshot_source.h"
 #include "qcowkit/jobs.h"
 
 namespace qcowkit::cli {
@@ -27,8 +29,8 @@ constexpr std::uint64_t kSparseBytesMax = 16 << 20;
 constexpr std::uint32_t kWorkersMax = 16;
 
 constexpr std::array kOptions = {
-    OptionSpec{'f', "", "FMT", "the sources' format, qcow2 or raw; found out if not given"},
-    OptionSpec{'O', "", "FMT", "the target's format, raw (default) or qcow2"},
+    OptionSpec{'f', "", "FMT", "the sources' format; found out if not given"},
+    OptionSpec{'O', "", "FMT", "the target's format: raw (default), qcow2, qcow or luks"},
     kCreateOptionsOption,
     OptionSpec{'c', "", "", "compress the target's clusters (qcow2)"},
     OptionSpec{'B', "", "BACKING_FILE",
@@ -48,9 +50,12 @@ constexpr std::array kOptions = {
                "cache mode of the target: unsafe (default), writeback, none, writethrough or "
                "directsync"},
     kSourceCacheOption,
-    OptionSpec{'l', "", "SNAPSHOT", "copy one of the source's snapshots (not supported)"},
-    OptionSpec{'\0', "bitmaps", "", "copy the source's bitmaps (not supported)"},
-    OptionSpec{'\0', "skip-broken-bitmaps", "", "leave out inconsistent bitmaps (not supported)"},
+    OptionSpec{'l', "", "SNAPSHOT",
+               "copy one of the source's snapshots, by its id or its name, or with "
+               "snapshot.id=ID,snapshot.name=NAME"},
+    OptionSpec{'\0', "bitmaps", "", "copy the source's bitmaps, too"},
+    OptionSpec{'\0', "skip-broken-bitmaps", "",
+               "with --bitmaps: leave out inconsistent ones, with a warning"},
     OptionSpec{'\0', "salvage", "", "go on after read errors (not supported)"},
     kQuietOption,
     kProgressOption,
@@ -69,9 +74,7 @@ struct OpenedImage {
 };
 
 void check_combinations(const Arguments& arguments) {
-  for (const std::string_view refused : {"-l", "--bitmaps", "--skip-broken-bitmaps", "--salvage"}) {
-    if (arguments.has(refused)) throw Failure(fmt::format("{} is not supported", refused));
-  }
+  if (arguments.has("--salvage")) throw Failure("--salvage is not supported");
   const bool creates = !arguments.has("-n");
   if (arguments.has("--image-opts") && arguments.has("-f")) {
     throw Failure("--image-opts and --format are mutually exclusive");
@@ -81,6 +84,9 @@ void check_combinations(const Arguments& arguments) {
   }
   if (arguments.has("--target-is-zero") && creates) {
     throw Failure("--target-is-zero requires use of -n flag");
+  }
+  if (arguments.has("--skip-broken-bitmaps") && !arguments.has("--bitmaps")) {
+    throw Failure("Use of --skip-broken-bitmaps requires --bitmaps");
   }
   if (arguments.has("-C") && arguments.has("-c")) {
     throw Failure("Cannot enable copy offloading when -c is used");
@@ -152,7 +158,12 @@ void check_compression(const CreateArguments& wanted, bool compress) {
     }
     return;
   }
-  if (wanted.format() == "raw") throw Failure("Compression not supported for this file format");
+  if (wanted.format() == "raw" || wanted.format() == "luks") {
+    throw Failure("Compression not supported for this file format");
+  }
+  if (wanted.is_on("encryption") || wanted.has("encrypt.format")) {
+    throw Failure("Compression and encryption not supported at the same time");
+  }
   if (wanted.get("preallocation").value_or("off") != "off") {
     throw Failure("Compression and preallocation not supported at the same time");
   }
@@ -161,25 +172,32 @@ void check_compression(const CreateArguments& wanted, bool compress) {
   }
 }
 
-std::vector<OpenedImage> open_sources(const Arguments& arguments) {
+std::vector<OpenedImage> open_sources(const Arguments& arguments, const Secrets& secrets) {
   OpenOptions options;
   options.cache = parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
   const std::vector<std::string>& names = arguments.positional();
+  const std::optional<std::string> snapshot = arguments.value("-l");
+  if (names.size() > 2) {
+    if (arguments.has("--bitmaps")) {
+      throw Failure("Copying bitmaps only possible with single source");
+    }
+    if (snapshot) throw Failure("No support for concatenating multiple snapshot");
+  }
   std::vector<OpenedImage> sources;
   for (std::size_t i = 0; i + 1 < names.size(); ++i) {
     ImageName name =
         parse_image_name(names[i], arguments.has("--image-opts"), arguments.value("-f"));
-    std::unique_ptr<Image> image = open_image(name, options);
+    std::unique_ptr<Image> image = open_source(name, secrets, options, snapshot);
     sources.push_back({std::move(name), std::move(image)});
   }
   return sources;
 }
 
-void create_target(const std::string& filename, const CreateArguments& wanted, CacheMode cache,
-                   std::uint64_t size_bytes) {
+void create_target(const std::string& filename, const CreateArguments& wanted,
+                   const Secrets& secrets, CacheMode cache, std::uint64_t size_bytes) {
   try {
-    CreateOptions options = wanted.to_create_options();
+    CreateOptions options = wanted.to_create_options(secrets);
     options.size_bytes = size_bytes;
     options.cache = cache;
     options.open_backing = false;  // opening the target will show whether it is there
@@ -190,15 +208,19 @@ void create_target(const std::string& filename, const CreateArguments& wanted, C
   }
 }
 
-OpenedImage open_target(const Arguments& arguments, const std::string& format, CacheMode cache) {
+OpenedImage open_target(const Arguments& arguments, const CreateArguments& wanted,
+                        const Secrets& secrets, CacheMode cache) {
   const bool image_opts = arguments.has("--target-image-opts");
   std::optional<std::string> wanted_format;
-  if (!image_opts || arguments.has("-O")) wanted_format = format;
+  if (!image_opts || arguments.has("-O")) wanted_format = wanted.format();
   ImageName name = parse_image_name(arguments.positional().back(), image_opts, wanted_format);
+  if (const auto key_secret = wanted.get(key_secret_option(wanted.format()))) {
+    name.options.key_secret = key_secret;
+  }
   OpenOptions options;
   options.read_only = false;
   options.cache = cache;
-  std::unique_ptr<Image> image = open_image(name, options);
+  std::unique_ptr<Image> image = open_image(name, secrets, options);
   return {std::move(name), std::move(image)};
 }
 
@@ -211,8 +233,14 @@ Image* find_shared_base(const Image& source, const Image& target_backing) {
   return source.backing();
 }
 
+/// True unless what was never written is the decryption of nothing.
+bool is_zero_when_new(Image& target) {
+  if (!target.is_encrypted() || target.virtual_size() == 0) return true;
+  return target.map(0, target.virtual_size()).kind != ExtentKind::data;
+}
+
 CopyOptions copy_options(const Arguments& arguments, const std::vector<OpenedImage>& sources,
-                         const Image& target, const CreateArguments& wanted) {
+                         Image& target, const CreateArguments& wanted) {
   CopyOptions options;
   options.sparse_bytes = parse_sparse_size(arguments);
   options.compress = arguments.has("-c");
@@ -224,7 +252,8 @@ CopyOptions copy_options(const Arguments& arguments, const std::vector<OpenedIma
     throw Failure("Cannot use --target-is-zero when the destination image has a backing file");
   }
   options.target_is_zero =
-      arguments.has("--target-is-zero") || (!arguments.has("-n") && target_backing == nullptr);
+      arguments.has("--target-is-zero") ||
+      (!arguments.has("-n") && target_backing == nullptr && is_zero_when_new(target));
   const bool differs_from_backing = wanted.get("backing_file") || arguments.has("-B");
   if (differs_from_backing && target_backing != nullptr) {
     options.shared_base = find_shared_base(*sources[0].image, *target_backing);
@@ -257,10 +286,10 @@ int run(const Arguments& arguments, Console& console) {
   const std::string format = arguments.value("-O").value_or("raw");
   const std::string list = join_option_lists(arguments.all("-o"));
   const std::vector<std::string>& names = arguments.positional();
-  parse_secrets(arguments.all("--object"));
+  const Secrets secrets = parse_secrets(arguments.all("--object"));
   check_combinations(arguments);
   if (asks_for_help(list)) {
-    print_format_options(console, format, names.size() > 1);
+    print_create_options(console, format, names.size() > 1);
     return 0;
   }
   if (names.size() < 2) throw UsageError("Must specify image file name");
@@ -273,22 +302,32 @@ int run(const Arguments& arguments, Console& console) {
   const CacheMode cache = parse_cache_mode(arguments.value("-t").value_or("unsafe"), "cache");
 
   Progress progress(console, Progress::mode(arguments.has("-q"), arguments.has("-p")));
-  std::vector<OpenedImage> sources = open_sources(arguments);
+  std::vector<OpenedImage> sources = open_sources(arguments, secrets);
   std::uint64_t size_bytes = 0;
   for (const OpenedImage& source : sources) size_bytes += source.image->virtual_size();
+
+  const bool skip_broken = arguments.has("--skip-broken-bitmaps");
+  if (arguments.has("--bitmaps")) require_bitmaps(*sources[0].image, skip_broken);
 
   CreateArguments wanted(format, list);
   if (!arguments.has("-n")) {
     merge_backing_file(wanted, arguments, sources.size());
     check_compression(wanted, arguments.has("-c"));
-    create_target(names.back(), wanted, cache, size_bytes);
+    create_target(names.back(), wanted, secrets, cache, size_bytes);
   }
-  const OpenedImage target = open_target(arguments, format, cache);
+  const OpenedImage target = open_target(arguments, wanted, secrets, cache);
   if (target.image->virtual_size() < size_bytes) {
     throw Failure("output file is smaller than input file");
   }
+  if (arguments.has("--bitmaps") && !can_hold_bitmaps(*target.image)) {
+    throw Failure(
+        fmt::format("Format driver '{}' does not support bitmaps", target.image->format()));
+  }
   copy_sources(sources, *target.image, copy_options(arguments, sources, *target.image, wanted),
                bytes_per_second, progress);
+  if (arguments.has("--bitmaps")) {
+    copy_bitmaps(*sources[0].image, *target.image, skip_broken, console);
+  }
   target.image->flush();
   close_image(*target.image, target.name);
   for (const OpenedImage& source : sources) close_image(*source.image, source.name);

@@ -19,7 +19,7 @@ namespace {
 constexpr std::uint64_t kSectorBytes = 512;
 
 constexpr std::array kOptions = {
-    OptionSpec{'f', "", "FMT", "format of the new image, raw (default) or qcow2"},
+    OptionSpec{'f', "", "FMT", "format of the new image: raw (default), qcow2, qcow or luks"},
     OptionSpec{'b', "", "BACKING_FILE",
                "record only what differs from this image; a relative name is looked up from the "
                "new image's directory"},
@@ -69,7 +69,7 @@ void settle_backing_file(CreateArguments& wanted, const std::string& filename, b
   const std::optional<std::string> format = wanted.get("backing_fmt");
   if (!format) throw backing_format_missing(path, open_backing);
   if (!open_backing) return;
-  if (format_options(*format).empty()) {
+  if (!is_known_format(*format)) {
     throw Failure(fmt::format("Unknown driver '{}'\nCould not open backing image.", *format));
   }
   const std::uint64_t size = backing_file_size(path, *format);
@@ -103,7 +103,7 @@ void merge_command_options(CreateArguments& wanted, const Arguments& arguments,
 }
 
 void create(const Arguments& arguments, const std::string& filename, const std::string& list,
-            std::optional<std::uint64_t> size_bytes, Console& console) {
+            std::optional<std::uint64_t> size_bytes, const Secrets& secrets, Console& console) {
   CreateArguments wanted(arguments.value("-f").value_or("raw"), list);
   const std::string path = local_path(filename);
   merge_command_options(wanted, arguments, size_bytes);
@@ -114,7 +114,7 @@ void create(const Arguments& arguments, const std::string& filename, const std::
     console.print("Formatting '{}', {}\n", filename, wanted.summary());
     console.flush();
   }
-  CreateOptions options = wanted.to_create_options();
+  CreateOptions options = wanted.to_create_options(secrets);
   options.size_bytes = (*options.size_bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
   options.open_backing = false;  // it has been looked at, or is not to be
   wanted.create_image(path, options);
@@ -123,9 +123,9 @@ void create(const Arguments& arguments, const std::string& filename, const std::
 int run(const Arguments& arguments, Console& console) {
   const std::vector<std::string>& names = arguments.positional();
   const std::string list = join_option_lists(arguments.all("-o"));
-  parse_secrets(arguments.all("--object"));
+  const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (asks_for_help(list)) {
-    print_format_options(console, arguments.value("-f").value_or("raw"), !names.empty());
+    print_create_options(console, arguments.value("-f").value_or("raw"), !names.empty());
     return 0;
   }
   if (names.empty()) throw UsageError("Expecting image file name");
@@ -134,7 +134,7 @@ int run(const Arguments& arguments, Console& console) {
   if (names.size() > 2) throw UsageError(fmt::format("Unexpected argument: {}", names[2]));
 
   try {
-    create(arguments, names[0], list, size_bytes, console);
+    create(arguments, names[0], list, size_bytes, secrets, console);
   } catch (const std::exception& e) {
     throw Failure(fmt::format("{}: {}", names[0], without_name(e.what(), names[0])));
   }

@@ -31,12 +31,12 @@ constexpr std::array kOptions = {
 /// Looks at one image and at nothing that it refers to.
 ImageInfo describe(const ImageName& name, bool force_share) {
   OpenOptions options;
-  options.open_backing = false;
   options.open_data_file = false;
   options.for_check = true;  // a damaged image is to be described, too
   if (force_share) options.locking = Locking::force_share;
-  const std::unique_ptr<Image> image = open_image(name, options);
+  const std::unique_ptr<Image> image = open_for_description(name, options);
   ImageInfo info = image->info();
+  info.filename = shown_name(name.options, name.path, info.format);
   if (name.is_bare_file) info.format = "file";
   close_image(*image, name);
   return info;

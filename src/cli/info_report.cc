@@ -3,11 +3,10 @@
 
 #include <fmt/core.h>
 
-#include <array>
-#include <ctime>
 #include <iterator>
 
 #include "base/units.h"
+#include "cli/snapshot_list.h"
 
 namespace qcowkit::cli {
 
@@ -37,8 +36,33 @@ Json bitmap_json(const BitmapInfo& bitmap) {
           {"granularity", bitmap.granularity_bytes}};
 }
 
+/// A LUKS volume's header; inside of another format, it says what it is.
+Json luks_json(const LuksInfo& luks, bool is_inside) {
+  Json json = Json::object();
+  json["ivgen-alg"] = luks.ivgen_alg;
+  json["hash-alg"] = luks.hash_alg;
+  json["cipher-alg"] = luks.cipher_alg;
+  json["uuid"] = luks.uuid;
+  if (!luks.ivgen_hash_alg.empty()) json["ivgen-hash-alg"] = luks.ivgen_hash_alg;
+  if (is_inside) json["format"] = "luks";
+  json["cipher-mode"] = luks.cipher_mode;
+  Json& slots = json["slots"] = Json::array();
+  for (const LuksInfo::Slot& slot : luks.slots) {
+    Json entry = Json::object();
+    entry["active"] = slot.active;
+    if (slot.active) entry["iters"] = slot.iterations;
+    entry["key-offset"] = slot.key_offset_bytes;
+    if (slot.active) entry["stripes"] = slot.stripes;
+    slots.push_back(std::move(entry));
+  }
+  json["payload-offset"] = luks.payload_offset_bytes;
+  json["master-key-iters"] = luks.master_key_iterations;
+  return json;
+}
+
 /// What only qcow2 images have to say; version 2 images say less.
-Json qcow2_json(const ImageInfo::Qcow2& qcow2) {
+Json qcow2_json(const ImageInfo& info) {
+  const ImageInfo::Qcow2& qcow2 = *info.qcow2;
   Json json = Json::object();
   json["compat"] = qcow2.version == 2 ? "0.10" : "1.1";
   json["compression-type"] = qcow2.compression == CompressionType::zstd ? "zstd" : "zlib";
@@ -48,6 +72,11 @@ Json qcow2_json(const ImageInfo::Qcow2& qcow2) {
     for (const BitmapInfo& bitmap : qcow2.bitmaps) bitmaps.push_back(bitmap_json(bitmap));
   }
   json["refcount-bits"] = qcow2.refcount_bits;
+  if (info.encryption == EncryptionFormat::aes) {
+    json["encrypt"] = {{"format", "aes"}};
+  } else if (info.luks) {
+    json["encrypt"] = luks_json(*info.luks, true);
+  }
   if (!qcow2.data_file.empty()) {
     json["data-file"] = qcow2.data_file;
     json["data-file-raw"] = qcow2.data_file_raw;
@@ -59,35 +88,11 @@ Json qcow2_json(const ImageInfo::Qcow2& qcow2) {
   return json;
 }
 
-std::string local_time(std::uint32_t seconds) {
-  const std::time_t time = seconds;
-  std::tm parts = {};
-  std::array<char, 32> text = {};
-  ::localtime_r(&time, &parts);
-  std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S", &parts);
-  return text.data();
-}
-
-/// Hours, minutes, seconds and milliseconds.
-std::string clock_text(std::uint64_t nanoseconds) {
-  const std::uint64_t milliseconds = nanoseconds / 1'000'000;
-  const std::uint64_t seconds = milliseconds / 1000;
-  return fmt::format("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60,
-                     milliseconds % 1000);
-}
-
-void append_snapshots(std::string& out, const std::vector<SnapshotInfo>& snapshots) {
-  if (snapshots.empty()) return;
-  const auto append = std::back_inserter(out);
-  out += "Snapshot list:\n";
-  fmt::format_to(append, "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE", "DATE",
-                 "VM CLOCK", "ICOUNT");
-  for (const SnapshotInfo& snapshot : snapshots) {
-    fmt::format_to(append, "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", snapshot.id, snapshot.name,
-                   human_size(snapshot.vm_state_size_bytes), local_time(snapshot.date_seconds),
-                   clock_text(snapshot.vm_clock_nanoseconds),
-                   snapshot.icount ? std::to_string(*snapshot.icount) : "");
-  }
+/// What only images of this format have to say; null if they have nothing.
+Json format_specific_json(const ImageInfo& info) {
+  if (info.qcow2) return qcow2_json(info);
+  if (info.luks) return luks_json(*info.luks, false);
+  return nullptr;
 }
 
 }  // namespace
@@ -104,8 +109,8 @@ Json info_json(const ImageInfo& info) {
   if (info.cluster_size_bytes) json["cluster-size"] = *info.cluster_size_bytes;
   json["format"] = info.format;
   if (info.allocated_bytes) json["actual-size"] = *info.allocated_bytes;
-  if (info.qcow2) {
-    json["format-specific"] = {{"type", "qcow2"}, {"data", qcow2_json(*info.qcow2)}};
+  if (Json specific = format_specific_json(info); !specific.is_null()) {
+    json["format-specific"] = {{"type", info.format}, {"data", std::move(specific)}};
   }
   if (!info.backing_file.empty()) json["full-backing-filename"] = info.backing_file_resolved;
   if (info.encrypted) json["encrypted"] = true;
@@ -136,9 +141,9 @@ std::string info_text(const ImageInfo& info) {
   if (!info.backing_format.empty()) {
     fmt::format_to(append, "backing file format: {}\n", info.backing_format);
   }
-  if (info.qcow2) {
-    append_snapshots(out, info.qcow2->snapshots);
-    out += "Format specific information:\n" + plain_text(qcow2_json(*info.qcow2), 1);
+  if (info.qcow2) out += snapshot_list_text(info.qcow2->snapshots);
+  if (const Json specific = format_specific_json(info); !specific.is_null()) {
+    out += "Format specific information:\n" + plain_text(specific, 1);
   }
   return out;
 }

@@ -84,7 +84,14 @@ void append_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
-void append_line(std::string& out, std::size_t indent) {
+constexpr std::size_t kOneLine = ~std::size_t{0};
+
+/// What goes between members: a new line, or a blank where all is to stay on one.
+void append_gap(std::string& out, std::size_t indent, bool is_inside) {
+  if (indent == kOneLine) {
+    if (is_inside) out += ' ';
+    return;
+  }
   out += '\n';
   out.append(indent * kIndentWidth, ' ');
 }
@@ -99,18 +106,19 @@ void append_json(std::string& out, const Json& value, std::size_t indent) {
     return;
   }
   out += value.is_object() ? '{' : '[';
+  const std::size_t inner = indent == kOneLine ? kOneLine : indent + 1;
   bool is_first = true;
   for (const auto& [key, member] : value.items()) {
     if (!is_first) out += ',';
+    append_gap(out, inner, !is_first);
     is_first = false;
-    append_line(out, indent + 1);
     if (value.is_object()) {
       append_string(out, key);
       out += ": ";
     }
-    append_json(out, member, indent + 1);
+    append_json(out, member, inner);
   }
-  append_line(out, indent);
+  append_gap(out, indent, false);
   out += value.is_object() ? '}' : ']';
 }
 
@@ -120,6 +128,12 @@ std::string json_text(const Json& value) {
   std::string out;
   append_json(out, value, 0);
   out += '\n';
+  return out;
+}
+
+std::string json_line(const Json& value) {
+  std::string out;
+  append_json(out, value, kOneLine);
   return out;
 }
 

@@ -16,8 +16,9 @@ namespace qcowkit::cli {
 namespace {
 
 constexpr std::array kCommands = {
-    &kCheckCommand, &kCompareCommand, &kConvertCommand, &kCreateCommand,
-    &kInfoCommand,  &kMapCommand,     &kMeasureCommand,
+    &kAmendCommand,   &kBitmapCommand, &kCheckCommand,  &kCompareCommand,
+    &kConvertCommand, &kCreateCommand, &kInfoCommand,   &kMapCommand,
+    &kMeasureCommand, &kRebaseCommand, &kResizeCommand, &kSnapshotCommand,
 };
 
 constexpr std::array kToolOptions = {
@@ -59,7 +60,7 @@ int guarded(Console& console, std::string_view help, int error_exit_code, Work w
 int run_command(const Command& command, std::span<const std::string_view> words, Console& console) {
   const std::string help = fmt::format("{} {} --help", console.program(), command.name);
   return guarded(console, help, command.error_exit_code, [&] {
-    const Arguments arguments = parse_arguments(words, command.options);
+    const Arguments arguments = parse_arguments(words, command.options, command.last_word);
     if (arguments.help_wanted()) {
       print_command_help(console, command);
       return 0;

@@ -232,13 +232,13 @@ int run(const Arguments& arguments, Console& console) {
   const bool json = wants_json(arguments);
   const std::uint64_t start = size_option(arguments, "--start-offset", "start offset", 0);
   const std::uint64_t length = size_option(arguments, "--max-length", "max length", UINT64_MAX);
-  parse_secrets(arguments.all("--object"));
+  const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
                                           arguments.value("--format"));
   OpenOptions options;
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
-  const std::unique_ptr<Image> image = open_image(name, options);
+  const std::unique_ptr<Image> image = open_image(name, secrets, options);
 
   Printer printer(console, json);
   print_map(*image, start, length, printer, console);

@@ -12,6 +12,7 @@
 #include "cli/key_values.h"
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
+#include "cli/snapshot_source.h"
 #include "qcowkit/jobs.h"
 
 namespace qcowkit::cli {
@@ -21,9 +22,11 @@ namespace {
 constexpr std::array kOptions = {
     OptionSpec{'\0', "size", "SIZE", "measure an empty image with a disk of this size"},
     OptionSpec{'f', "format", "FMT", "the source's format; found out if not given"},
-    OptionSpec{'O', "", "FMT", "format of the new image, raw (default) or qcow2"},
+    OptionSpec{'O', "", "FMT", "format of the new image, raw (default), qcow2 or luks"},
     kCreateOptionsOption,
-    OptionSpec{'l', "", "SNAPSHOT", "measure one of the source's snapshots (not supported)"},
+    OptionSpec{'l', "", "SNAPSHOT",
+               "measure one of the source's snapshots, by its id or its name, or with "
+               "snapshot.id=ID,snapshot.name=NAME"},
     kOutputOption,
     kForceShareOption,
     kObjectOption,
@@ -41,15 +44,15 @@ void check_arguments(const Arguments& arguments) {
   }
   if (names == 0 && !has_size) throw Failure("Either --size N or one filename must be specified.");
   if (names == 1 && has_size) throw Failure("--size N cannot be used together with a filename.");
-  if (arguments.has("-l")) throw Failure("Option '-l': measuring a snapshot is not supported");
 }
 
-Measurement measure_source(const Arguments& arguments, CreateOptions target) {
+Measurement measure_source(const Arguments& arguments, const Secrets& secrets,
+                           CreateOptions target) {
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
                                           arguments.value("-f"));
   OpenOptions options;
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
-  const std::unique_ptr<Image> source = open_image(name, options);
+  const std::unique_ptr<Image> source = open_source(name, secrets, options, arguments.value("-l"));
   target.size_bytes = source->virtual_size();
   const Measurement result = measure(target, source.get());
   close_image(*source, name);
@@ -74,9 +77,9 @@ int run(const Arguments& arguments, Console& console) {
   const bool json = wants_json(arguments);
   const std::string format = arguments.value("-O").value_or("raw");
   const std::string list = join_option_lists(arguments.all("-o"));
-  parse_secrets(arguments.all("--object"));
+  const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (asks_for_help(list)) {
-    print_format_options(console, format, !arguments.positional().empty());
+    print_create_options(console, format, !arguments.positional().empty());
     return 0;
   }
   std::optional<std::uint64_t> size;
@@ -87,9 +90,9 @@ int run(const Arguments& arguments, Console& console) {
   if (wanted.get("compression_level")) {
     throw Failure("Parameter 'compression_level' has a meaning for convert -c only");
   }
-  CreateOptions target = wanted.to_create_options();
+  CreateOptions target = wanted.to_create_options(secrets, NewImage::measured);
   if (!size) {
-    print_measurement(measure_source(arguments, target), json, console);
+    print_measurement(measure_source(arguments, secrets, target), json, console);
   } else {
     target.size_bytes = size;
     print_measurement(measure(target), json, console);

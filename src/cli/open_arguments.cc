@@ -9,7 +9,6 @@
 
 #include "base/units.h"
 #include "cli/failure.h"
-#include "cli/json_text.h"
 #include "cli/key_values.h"
 
 namespace qcowkit::cli {
@@ -24,49 +23,12 @@ std::string_view protocol_of(std::string_view name) {
 
 constexpr std::string_view kJsonPrefix = "json:";
 
-/// Members of members become keys with dots: {"file": {"filename": "x"}} is file.filename=x.
-void flatten(const Json& object, const std::string& prefix, std::vector<KeyValue>& options) {
-  for (const auto& [key, value] : object.items()) {
-    if (value.is_object()) {
-      flatten(value, prefix + key + '.', options);
-    } else if (value.is_string()) {
-      options.push_back({prefix + key, value.get<std::string>()});
-    } else {
-      options.push_back({prefix + key, value.dump()});
-    }
-  }
-}
-
-std::vector<KeyValue> parse_json_options(std::string_view text) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) throw Failure("Could not parse the JSON options");
-  std::vector<KeyValue> options;
-  flatten(json, "", options);
-  return options;
-}
-
 /// "driver=qcow2,file.driver=file,file.filename=x" and its shorter forms.
-ImageName parse_image_options(const std::string& text, const std::vector<KeyValue>& options) {
-  ImageName name{.text = text, .path = {}, .format = {}};
-  std::string driver;
-  std::optional<std::string> own_path;   // "filename": the driver is the file's
-  std::optional<std::string> file_path;  // "file.filename": the driver is the format's
-  for (const KeyValue& entry : options) {
-    if (entry.key == "driver") {
-      driver = entry.value;
-    } else if (entry.key == "filename") {
-      own_path = entry.value;
-    } else if (entry.key == "file.filename") {
-      file_path = entry.value;
-    } else if (entry.key == "file.driver") {
-      if (entry.value != "file") {
-        throw Failure(fmt::format("file driver '{}' is not supported", entry.value));
-      }
-    } else {
-      throw Failure(fmt::format("the option '{}' is not supported", entry.key));
-    }
-  }
-  name.is_bare_file = driver == "file";
+ImageName name_from_options(const std::string& text, const std::vector<KeyValue>& list) {
+  ImageName name{.text = text, .path = {}, .format = {}, .options = parse_image_options(list)};
+  const std::optional<std::string>& own_path = name.options.own_path;
+  const std::optional<std::string>& file_path = name.options.file_path;
+  name.is_bare_file = name.options.driver == "file";
   if (name.is_bare_file) {
     if (!own_path) throw Failure("driver 'file' needs the option 'filename'");
     if (file_path) throw Failure("driver 'file' does not support the option 'file.filename'");
@@ -77,7 +39,7 @@ ImageName parse_image_options(const std::string& text, const std::vector<KeyValu
   if (own_path) throw Failure("the option 'filename' needs driver=file; use 'file.filename'");
   if (!file_path) throw Failure("the option 'file.filename' is missing");
   name.path = *file_path;
-  name.format = driver;
+  name.format = name.options.driver;
   return name;
 }
 
@@ -87,32 +49,102 @@ Failure cannot_open(const std::string& text, std::string_view why, int exit_code
   return Failure(reason.starts_with(prefix) ? reason : prefix + reason, exit_code);
 }
 
+/// Refuses a chain that holds an encrypted image whose passphrase is not known.
+void require_secrets(const Image& image, const OpenOptions& options) {
+  if (image.is_encrypted() && !options.secret) {
+    throw Failure(
+        fmt::format("Parameter '{}' is required for cipher", key_secret_option(image.format())));
+  }
+  if (image.backing() == nullptr) return;
+  try {
+    require_secrets(*image.backing(), options.backing ? *options.backing : OpenOptions{});
+  } catch (const Failure& e) {
+    throw Failure(fmt::format("Could not open backing file: {}", e.what()));
+  }
+}
+
+/// Refuses an image that is encrypted in another way than its options say.
+void require_encryption(const Image& image, EncryptionFormat expected) {
+  const auto text = [](EncryptionFormat format) {
+    return format == EncryptionFormat::aes ? "aes" : "luks";
+  };
+  const EncryptionFormat found = image.info().encryption;
+  if (found == expected) return;
+  if (found == EncryptionFormat::none) {
+    throw Failure(fmt::format("No encryption in image header, but options specified format '{}'",
+                              text(expected)));
+  }
+  throw Failure(fmt::format("Header reported '{}' encryption format but options specify '{}'",
+                            text(found), text(expected)));
+}
+
+std::unique_ptr<Image> open_checked(const ImageName& name, const OpenOptions& options) {
+  std::unique_ptr<Image> image = Image::open(name.path, options);
+  if (name.options.encryption) require_encryption(*image, *name.options.encryption);
+  return image;
+}
+
 }  // namespace
 
 ImageName parse_image_name(const std::string& text, bool image_opts,
                            const std::optional<std::string>& format) {
   if (image_opts && format) throw Failure("--image-opts and --format are mutually exclusive");
   try {
-    if (image_opts) return parse_image_options(text, parse_key_values(text));
+    if (image_opts) return name_from_options(text, parse_key_values(text));
     if (text.starts_with(kJsonPrefix)) {
       const std::string_view json = std::string_view(text).substr(kJsonPrefix.size());
-      ImageName name = parse_image_options(text, parse_json_options(json));
+      ImageName name = name_from_options(text, parse_json_options(json));
       if (format && name.format.empty()) name.format = *format;
       if (format && name.format != *format) throw Failure("Driver specified twice");
       return name;
     }
-    return {.text = text, .path = local_path(text), .format = format.value_or("")};
+    return {.text = text, .path = local_path(text), .format = format.value_or(""), .options = {}};
   } catch (const Failure& e) {
     throw cannot_open(text, e.what(), e.exit_code());
   }
 }
 
-std::unique_ptr<Image> open_image(const ImageName& name, OpenOptions options, int exit_code) {
-  options.format = name.format;
+std::unique_ptr<Image> open_image(const ImageName& name, const Secrets& secrets,
+                                  OpenOptions options, int exit_code) {
   try {
-    return Image::open(name.path, options);
-  } catch (const Error& e) {
+    name.options.apply(secrets, options);
+    options.format = name.format;
+    std::unique_ptr<Image> image = open_checked(name, options);
+    require_secrets(*image, options);
+    return image;
+  } catch (const std::exception& e) {
     throw cannot_open(name.text, e.what(), exit_code);
+  }
+}
+
+std::unique_ptr<Image> open_writable(const ImageName& name, const Secrets& secrets,
+                                     OpenOptions options, Console& console) {
+  options.read_only = false;
+  std::unique_ptr<Image> image = open_image(name, secrets, options);
+  if (name.format.empty() && image->format() == "raw") {
+    console.write_error(fmt::format(
+        "WARNING: Image format was not specified for '{}' and probing guessed raw.\n"
+        "         Automatically detecting the format is dangerous for raw images, write "
+        "operations on block 0 will be restricted.\n"
+        "         Specify the 'raw' format explicitly to remove the restrictions.\n",
+        name.path));
+  }
+  return image;
+}
+
+std::unique_ptr<Image> open_for_description(const ImageName& name, OpenOptions options) {
+  try {
+    if (name.options.backing) {
+      throw Failure(fmt::format("Block format '{}' does not support the option '{}'", name.format,
+                                name.options.first_backing_option));
+    }
+    options.format = name.format;
+    options.open_backing = false;
+    if (name.options.force_share) options.locking = Locking::force_share;
+    if (name.options.without_locks) options.locking = Locking::off;
+    return open_checked(name, options);
+  } catch (const std::exception& e) {
+    throw cannot_open(name.text, e.what(), Failure::kCommandsOwn);
   }
 }
 

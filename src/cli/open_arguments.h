@@ -7,7 +7,10 @@
 #include <string>
 #include <string_view>
 
+#include "cli/console.h"
+#include "cli/image_options.h"
 #include "cli/options.h"
+#include "cli/secrets.h"
 #include "qcowkit/image.h"
 
 namespace qcowkit::cli {
@@ -19,6 +22,7 @@ struct ImageName {
   std::string format;  ///< empty: to be found out
   /// True if "driver=file" asked for the bare file: it is read as raw.
   bool is_bare_file = false;
+  ImageOptions options;  ///< what else a list of options said
 };
 
 /// Reads a name: a path, "file:path", "json:{...}" with options, or with `image_opts` a list of
@@ -26,8 +30,17 @@ struct ImageName {
 ImageName parse_image_name(const std::string& text, bool image_opts,
                            const std::optional<std::string>& format);
 
-/// Opens the image; what goes wrong reads "Could not open 'name': ...", with `exit_code`.
-std::unique_ptr<Image> open_image(const ImageName& name, OpenOptions options, int exit_code = -1);
+/// Opens the image with the secrets that its options name; an encrypted one without secret is
+/// refused. What goes wrong reads "Could not open 'name': ...", with `exit_code`.
+std::unique_ptr<Image> open_image(const ImageName& name, const Secrets& secrets,
+                                  OpenOptions options, int exit_code = -1);
+
+/// Opens the image to be changed; warns on the console where it was only taken for raw.
+std::unique_ptr<Image> open_writable(const ImageName& name, const Secrets& secrets,
+                                     OpenOptions options, Console& console);
+
+/// Opens the image alone, to be described: secrets are not needed and not looked up.
+std::unique_ptr<Image> open_for_description(const ImageName& name, OpenOptions options);
 
 /// The library's `message` without the image's name in front of it, for where that has been said.
 std::string without_name(std::string_view message, std::string_view name);

@@ -53,12 +53,23 @@ std::size_t Arguments::index_of(std::string_view name) const {
 }
 
 Arguments parse_arguments(std::span<const std::string_view> words,
-                          std::span<const OptionSpec> specs) {
+                          std::span<const OptionSpec> specs, LastWord last_word) {
   Arguments result(specs);
+  std::string_view last;
+  const bool has_last = last_word == LastWord::argument && !words.empty() && words.back() != "-h" &&
+                        words.back() != "--help";
+  if (has_last) {
+    last = words.back();
+    words = words.first(words.size() - 1);
+  }
   std::size_t next = 0;
 
   const auto give = [&](std::size_t index, std::string_view value) {
     result.values_[index].emplace_back(value);
+    const OptionSpec& spec = specs[index];
+    result.sequence_.push_back(
+        {spec.long_name.empty() ? std::string_view(&spec.short_name, 1) : spec.long_name,
+         std::string(value)});
     if (specs[index].long_name == "help") result.help_wanted_ = true;
   };
   const auto take_long = [&](std::string_view word) {
@@ -104,6 +115,7 @@ Arguments parse_arguments(std::span<const std::string_view> words,
       take_bundle(word);
     }
   }
+  if (has_last) result.positional_.emplace_back(last);
   return result;
 }
 

@@ -17,6 +17,12 @@ struct OptionSpec {
   std::string_view help;
 };
 
+/// What the last word of a command line may be.
+enum class LastWord {
+  anything,
+  argument,  ///< an argument, also if it starts with a dash (a size like "-1G")
+};
+
 /// What a command was called with. Options are asked for by either of their names, with the dashes.
 class Arguments {
  public:
@@ -29,15 +35,23 @@ class Arguments {
   const std::vector<std::string>& all(std::string_view name) const {
     return values_[index_of(name)];
   }
+  /// Every option in the order given, by its long name (or its short one, where it has no other).
+  struct Given {
+    std::string_view name;
+    std::string value;
+  };
+  const std::vector<Given>& sequence() const noexcept { return sequence_; }
   const std::vector<std::string>& positional() const noexcept { return positional_; }
   bool help_wanted() const noexcept { return help_wanted_; }
 
  private:
-  friend Arguments parse_arguments(std::span<const std::string_view>, std::span<const OptionSpec>);
+  friend Arguments parse_arguments(std::span<const std::string_view>, std::span<const OptionSpec>,
+                                   LastWord);
   std::size_t index_of(std::string_view name) const;
 
   std::span<const OptionSpec> specs_;
   std::vector<std::vector<std::string>> values_;  ///< for each of `specs_`; "" where it takes none
+  std::vector<Given> sequence_;
   std::vector<std::string> positional_;
   bool help_wanted_ = false;
 };
@@ -47,6 +61,7 @@ class Arguments {
 /// shortened as far as they stay unambiguous, `--` before names that start with a dash.
 /// Stops at the first `-h` or `--help`. Throws `UsageError`.
 Arguments parse_arguments(std::span<const std::string_view> words,
-                          std::span<const OptionSpec> specs);
+                          std::span<const OptionSpec> specs,
+                          LastWord last_word = LastWord::anything);
 
 }  // namespace qcowkit::cli

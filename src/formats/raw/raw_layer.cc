@@ -1,5 +1,7 @@
 #include "formats/raw/raw_layer.h"
 
+#include <fmt/core.h>
+
 #include "base/checked.h"
 
 namespace qcowkit::raw {
@@ -72,6 +74,20 @@ void RawLayer::describe(ImageInfo& info) const { info.virtual_size_bytes = virtu
 
 CheckReport RawLayer::check(const CheckOptions&) {
   throw Error(Errc::unsupported, "a raw image has nothing that could be checked");
+}
+
+void RawLayer::resize(std::uint64_t size_bytes, const ResizeOptions& options) {
+  require_writable();
+  const std::uint64_t present_bytes = storage_->size();
+  if (size_bytes < present_bytes && !options.may_shrink) {
+    throw Error(Errc::invalid_argument,
+                fmt::format("the image has {} bytes and may not be made smaller", present_bytes));
+  }
+  if (options.preallocation == Preallocation::metadata) {
+    throw Error(Errc::invalid_argument, "Unsupported preallocation mode: metadata");
+  }
+  storage_->resize(size_bytes, options.preallocation);
+  virtual_size_ = align_up(size_bytes, kSectorBytes);
 }
 
 void RawLayer::close() { storage_->close(); }

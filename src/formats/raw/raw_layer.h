@@ -1,6 +1,7 @@
 // A raw image: guest bytes lie where they lie on the host.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "formats/layer.h"
@@ -13,7 +14,7 @@ class RawLayer final : public Layer {
  public:
   RawLayer(std::unique_ptr<Storage> storage, bool read_only);
 
-  std::uint64_t virtual_size() const noexcept override { return virtual_size_; }
+  std::uint64_t virtual_size() const noexcept override { return virtual_size_.load(); }
   std::uint64_t cluster_size() const noexcept override { return 0; }
   bool is_read_only() const noexcept override { return read_only_; }
   Storage& storage() const noexcept override { return *storage_; }
@@ -32,13 +33,14 @@ class RawLayer final : public Layer {
   void flush() override;
   void describe(ImageInfo& info) const override;
   CheckReport check(const CheckOptions& options) override;
+  void resize(std::uint64_t size_bytes, const ResizeOptions& options) override;
   void close() override;
 
  private:
   void require_writable() const;
 
   std::unique_ptr<Storage> storage_;
-  const std::uint64_t virtual_size_;
+  std::atomic<std::uint64_t> virtual_size_;
   const bool read_only_;
 };
 

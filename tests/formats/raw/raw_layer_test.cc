@@ -105,5 +105,36 @@ TEST(RawLayer, HasNothingToCheckAndCannotBeCompressed) {
   EXPECT_EQ(test::error_of([&] { layer.write_compressed({0}, {}, {}); }).code(), Errc::unsupported);
 }
 
+TEST(RawLayer, AGrownDiskReadsAsZeroesBehindItsOldEnd) {
+  raw::RawLayer layer = make_layer(kPage);
+  layer.resize(3 * kPage + 1, {});
+  EXPECT_EQ(layer.storage().size(), 3 * kPage + 1);
+  EXPECT_EQ(layer.virtual_size(), 3 * kPage + 512);
+  EXPECT_FALSE(layer.is_known_zero({0}, kPage));
+  EXPECT_TRUE(layer.is_known_zero({kPage}, 2 * kPage));
+}
+
+TEST(RawLayer, ADiskIsMadeSmallerOnlyWhereThatIsAllowed) {
+  raw::RawLayer layer = make_layer(2 * kPage);
+  EXPECT_EQ(test::error_of([&] { layer.resize(kPage, {}); }).code(), Errc::invalid_argument);
+  EXPECT_EQ(layer.virtual_size(), 2 * kPage);
+  layer.resize(kPage, {.may_shrink = true});
+  EXPECT_EQ(layer.virtual_size(), kPage);
+  EXPECT_EQ(layer.storage().size(), kPage);
+}
+
+TEST(RawLayer, ThereIsNoMetadataThatCouldBePreallocated) {
+  raw::RawLayer layer = make_layer(kPage);
+  EXPECT_EQ(test::error_of([&] {
+              layer.resize(2 * kPage, {.preallocation = Preallocation::metadata});
+            }).code(),
+            Errc::invalid_argument);
+}
+
+TEST(RawLayer, AReadOnlyImageIsNotResized) {
+  raw::RawLayer layer = make_layer(kPage, /*read_only=*/true);
+  EXPECT_EQ(test::error_of([&] { layer.resize(2 * kPage, {}); }).code(), Errc::read_only);
+}
+
 }  // namespace
 }  // namespace qcowkit

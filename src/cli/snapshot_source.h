@@ -1,0 +1,19 @@
+// A source of data that may be one of an image's snapshots.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/open_arguments.h"
+#include "cli/secrets.h"
+#include "qcowkit/image.h"
+
+namespace qcowkit::cli {
+
+/// Opens the image, or what `snapshot`, the value of -l, says of it: "snapshot.id=ID",
+/// "snapshot.name=NAME", both, or a text that is either. Throws `Failure`.
+std::unique_ptr<Image> open_source(const ImageName& name, const Secrets& secrets,
+                                   OpenOptions options, const std::optional<std::string>& snapshot);
+
+}  // namespace qcowkit::cli
