@@ -16,6 +16,9 @@ struct Image::Impl {
   std::string backing_path;        ///< what the stored backing name means; empty: none
   std::unique_ptr<Image> backing;  // outlives the layer, which reads from it
   std::unique_ptr<Layer> layer;
+  OpenOptions options;         ///< as it was opened
+  bool has_path = false;           ///< `filename` was opened, not a storage
+  Impl* overlay = nullptr;     ///< the image whose backing file this is, if it is one
   bool write_through = false;  ///< each change is durable when its call returns
   bool closed = false;
 
@@ -30,6 +33,9 @@ struct Image::Impl {
       if (write_through) layer->flush();
     });
   }
+
+  /// Opens the file anew for reading only or for writing.
+  void reopen(bool read_only);
 
   /// The images opened on the way from the top of a chain to here.
   struct Chain {

@@ -7,6 +7,7 @@
 #include "formats/luks/luks_layer.h"
 #include "formats/qcow1/qcow1_layer.h"
 #include "formats/qcow2/qcow2_layer.h"
+#include "formats/qcow2/snapshots.h"
 #include "formats/raw/raw_layer.h"
 #include "image/image_impl.h"
 #include "image/probe.h"
@@ -92,17 +93,29 @@ std::unique_ptr<Layer> open_qcow2(std::unique_ptr<Storage> storage, const OpenOp
     data_file = open_data_file(header, options);
   }
   backing = {header.backing_file, header.backing_format.value_or("")};
+  if (!options.snapshot.empty()) {
+    if (!options.read_only) {
+      throw Error(Errc::invalid_argument, "a snapshot can only be opened read-only");
+    }
+    header = qcow2::header_of_snapshot(header, *storage, options.snapshot);
+  }
   qcow2::LayerOptions layer_options;
+  layer_options.secret = options.secret;
   layer_options.read_only = options.read_only;
   layer_options.for_check = options.for_check;
   layer_options.metadata = {options.l2_cache_bytes, options.refcount_cache_bytes,
-                            options.discard_pass_through};
+                            options.discard_pass_through,
+                            options.read_only ? overlap::kNone : options.overlap_checks};
   return std::make_unique<qcow2::Qcow2Layer>(std::move(storage), std::move(data_file),
                                              std::move(header), layer_options);
 }
 
 std::unique_ptr<Layer> open_layer(const std::string& format, std::unique_ptr<Storage> storage,
                                   const OpenOptions& options, BackingReference& backing) {
+  if (!options.snapshot.empty() && format != "qcow2") {
+    throw Error(Errc::unsupported,
+                fmt::format("images of the format '{}' have no internal snapshots", format));
+  }
   if (format == "raw") {
     return std::make_unique<raw::RawLayer>(std::move(storage), options.read_only);
   }
@@ -114,13 +127,30 @@ std::unique_ptr<Layer> open_layer(const std::string& format, std::unique_ptr<Sto
   throw Error(Errc::unsupported, fmt::format("Unknown driver '{}'", format));
 }
 
+OpenOptions options_of_backing(const OpenOptions& options) {
+  OpenOptions backing;
+  if (options.backing) {
+    backing = *options.backing;
+  } else {
+    backing = options;
+    backing.format.clear();
+    backing.secret = nullptr;
+    backing.snapshot = {};
+    backing.for_check = false;
+  }
+  backing.read_only = true;
+  return backing;
+}
+
 }  // namespace
 
 std::unique_ptr<Image> Image::Impl::open(const std::string& path, const OpenOptions& options,
                                          Chain& chain) {
   try {
     chain.identities.push_back(file_identity(path));
-    return open(open_image_file(path, options), options, chain);
+    std::unique_ptr<Image> image = open(open_image_file(path, options), options, chain);
+    image->impl_->has_path = true;
+    return image;
   } catch (const Error& error) {
     throw error.within(could_not_open(path));
   }
@@ -130,6 +160,7 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
                                          const OpenOptions& options, Chain& chain) {
   auto impl = std::make_unique<Impl>();
   impl->filename = storage->name();
+  impl->options = options;
   impl->write_through =
       options.cache == CacheMode::writethrough || options.cache == CacheMode::directsync;
   impl->format = options.format.empty() ? probe_storage(*storage) : options.format;
@@ -150,15 +181,14 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
         throw Error(Errc::corrupt, fmt::format("'{}': the backing chain comes back to this file",
                                                impl->backing_path));
       }
-      OpenOptions backing_options = options;
-      backing_options.format = backing.format;
-      backing_options.read_only = true;
-      backing_options.for_check = false;
+      OpenOptions backing_options = options_of_backing(options);
+      if (backing_options.format.empty()) backing_options.format = backing.format;
       impl->backing = open(impl->backing_path, backing_options, chain);
     } catch (const Error& error) {
       throw error.within("Could not open backing file");
     }
     impl->layer->set_backing(impl->backing->impl_->layer.get());
+    impl->backing->impl_->overlay = impl.get();
   } else if (!backing.name.empty()) {
     try {
       impl->backing_path = resolve_reference(impl->filename, backing.name);
@@ -167,6 +197,32 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
     }
   }
   return std::unique_ptr<Image>(new Image(std::move(impl)));
+}
+
+void Image::Impl::reopen(bool read_only) {
+  if (read_only == layer->is_read_only()) return;
+  if (!has_path) {
+    throw Error(Errc::unsupported, "an image in a storage of the caller's cannot be reopened");
+  }
+  const auto open_as = [&](bool wanted_read_only) {
+    OpenOptions wanted = options;
+    wanted.format = format;
+    wanted.read_only = wanted_read_only;
+    BackingReference reference;
+    layer = open_layer(format, open_image_file(filename, wanted), wanted, reference);
+    layer->set_backing(backing ? backing->impl_->layer.get() : nullptr);
+    if (overlay != nullptr) overlay->layer->set_backing(layer.get());
+    options.read_only = wanted_read_only;
+  };
+  // Its own locks would be in the way of the new file.
+  layer->close();
+  try {
+    open_as(read_only);
+  } catch (const Error& error) {
+    open_as(!read_only);
+    throw error.within(
+        fmt::format("cannot reopen the image for {}", read_only ? "reading only" : "writing"));
+  }
 }
 
 std::unique_ptr<Image> Image::open(const std::string& path, const OpenOptions& options) {

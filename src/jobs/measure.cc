@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "base/checked.h"
+#include "crypto/luks.h"
 #include "formats/qcow2/geometry.h"
 #include "formats/qcow2/limits.h"
 #include "jobs/extent_walk.h"
@@ -110,7 +111,9 @@ Measurement measure_qcow2(const CreateOptions& target, std::uint64_t virtual_siz
   const std::uint64_t guest_clusters = geometry.clusters_for(virtual_size);
   const std::uint64_t l2_tables = geometry.l1_entries_for(virtual_size);
   const std::uint64_t l1_clusters = geometry.clusters_for(l2_tables * sizeof(std::uint64_t));
-  const std::uint64_t header_clusters = 1;
+  const std::uint64_t luks_bytes =
+      target.encryption == EncryptionFormat::luks ? crypto::luks_header_bytes(target.luks) : 0;
+  const std::uint64_t header_clusters = 1 + geometry.clusters_for(luks_bytes);
   // Room for the refcounts of a full disk is counted from the start.
   const std::uint64_t tables = header_clusters + l1_clusters + l2_tables;
   const std::uint64_t metadata = tables + refcount_clusters(geometry, tables + guest_clusters);
@@ -139,8 +142,9 @@ Measurement measure(const CreateOptions& target, Image* source) {
   const std::uint64_t virtual_size =
       source != nullptr ? source->virtual_size() : *target.size_bytes;
   if (target.format == "qcow2") return measure_qcow2(target, virtual_size, source);
-  if (target.format == "raw") {
-    const std::uint64_t bytes = divide_round_up(virtual_size, kSectorBytes) * kSectorBytes;
+  if (target.format == "raw" || target.format == "luks") {
+    std::uint64_t bytes = divide_round_up(virtual_size, kSectorBytes) * kSectorBytes;
+    if (target.format == "luks") bytes += crypto::luks_header_bytes(target.luks);
     return {.required_bytes = bytes, .fully_allocated_bytes = bytes, .bitmaps_bytes = {}};
   }
   throw Error(Errc::unsupported,

@@ -10,6 +10,8 @@
 
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "crypto/luks.h"
+#include "formats/encrypted_io.h"
 #include "formats/qcow2/header.h"
 #include "formats/qcow2/l1_entry.h"
 #include "formats/qcow2/l2_entry.h"
@@ -121,6 +123,11 @@ Header make_header(const CreateOptions& options) {
   if (options.extended_l2) header.incompatible_features |= incompatible::kExtendedL2;
   if (options.lazy_refcounts) header.compatible_features |= compatible::kLazyRefcounts;
   if (options.data_file_raw) header.autoclear_features |= autoclear::kDataFileRaw;
+  if (options.encryption != EncryptionFormat::none) {
+    require(options.secret != nullptr, "Parameter 'encrypt.key-secret' is required for cipher");
+    header.crypt_method =
+        options.encryption == EncryptionFormat::luks ? crypt_method::kLuks : crypt_method::kAes;
+  }
   check_size(options, header.geometry());
   header.size = *options.size_bytes;
   return header;
@@ -128,6 +135,11 @@ Header make_header(const CreateOptions& options) {
 
 bool provides_space(Preallocation preallocation) {
   return preallocation == Preallocation::falloc || preallocation == Preallocation::full;
+}
+
+/// 0 unless the image is to be encrypted with LUKS.
+std::uint64_t encryption_header_bytes(const CreateOptions& options) {
+  return options.encryption == EncryptionFormat::luks ? crypto::luks_header_bytes(options.luks) : 0;
 }
 
 Layout plan_tables(const CreateOptions& options, const Header& header) {
@@ -147,6 +159,7 @@ Layout plan_tables(const CreateOptions& options, const Header& header) {
       // A raw external data file is mapped whole, so that no write needs to map it.
       .l2_tables = allocates || options.data_file_raw,
       .data = allocates && !has_data_file,
+      .encryption_header_clusters = g.clusters_for(encryption_header_bytes(options)),
       .order = provides_space(options.preallocation) && !has_data_file ? LayoutOrder::in_one_piece
                                                                        : LayoutOrder::interleaved,
   });
@@ -236,7 +249,12 @@ void write_refcount_blocks(TableWriter& writer, const Layout& layout, const Geom
 
 /// Writes the L2 tables; with extended entries no subcluster is allocated, so that preallocated
 /// clusters still show the backing file.
-void write_l2_tables(TableWriter& writer, const Layout& layout, const Geometry& g) {
+void write_l2_tables(TableWriter& writer, const Layout& layout, const Header& header) {
+  const Geometry g = header.geometry();
+  // The host clusters hold zeroes, which decrypt to something else.
+  const bool says_zero =
+      header.crypt_method != crypt_method::kNone && header.version >= 3 && !g.extended_l2();
+  const std::uint64_t flags = RawL2Entry::kCopied | (says_zero ? RawL2Entry::kZero : 0);
   auto run = layout.data.begin();
   std::span<std::byte> room;
   for (std::uint64_t table = 0; table < layout.l2_tables.size(); ++table) {
@@ -245,7 +263,7 @@ void write_l2_tables(TableWriter& writer, const Layout& layout, const Geometry& 
     const std::uint64_t end = begin + g.l2_entries();
     for (std::uint64_t guest = begin; run != layout.data.end() && guest < end; ++guest) {
       const std::uint64_t host = run->host_cluster + (guest - run->guest_cluster);
-      const RawL2Entry entry{host << g.cluster_bits() | RawL2Entry::kCopied, 0};
+      const RawL2Entry entry{host << g.cluster_bits() | flags, 0};
       entry.store(room.data(), guest - begin, g);
       if (guest + 1 == run->guest_cluster + run->count) ++run;
     }
@@ -320,6 +338,10 @@ struct Plan {
     header.l1_table_offset = {layout.l1_table_cluster << cluster_bits};
     header.refcount_table_offset = {layout.refcount_table_cluster << cluster_bits};
     header.refcount_table_clusters = static_cast<std::uint32_t>(layout.refcount_table_clusters);
+    if (layout.encryption_header_cluster != 0) {
+      header.encryption = {{layout.encryption_header_cluster << cluster_bits},
+                           encryption_header_bytes(options)};
+    }
     header_bytes = header.encode();
   }
 
@@ -327,6 +349,29 @@ struct Plan {
   Layout layout;
   std::vector<std::byte> header_bytes;
 };
+
+/// Writes the key material; and in version 2 images, whose entries cannot say so, encrypted zeroes
+/// to preallocated clusters.
+void encrypt(Storage& storage, Storage* data_file, const Plan& plan, const CreateOptions& options) {
+  const Header& header = plan.header;
+  if (header.crypt_method == crypt_method::kNone) return;
+  std::unique_ptr<crypto::SectorCipher> cipher;
+  if (header.encryption) {
+    cipher = crypto::create_luks({storage, header.encryption->offset, header.encryption->length},
+                                 options.luks, *options.secret);
+  } else {
+    cipher = crypto::make_old_aes_cipher(*options.secret);
+  }
+  if (header.version >= 3) return;
+  for (const Layout::DataRun& run : plan.layout.data) {
+    const HostOffset host_offset{run.host_cluster << header.cluster_bits};
+    const std::uint64_t guest_offset = run.guest_cluster << header.cluster_bits;
+    const bool by_host = header.crypt_method == crypt_method::kLuks;
+    write_encrypted_zeroes({data_file != nullptr ? *data_file : storage, *cipher, host_offset,
+                            by_host ? host_offset.value : guest_offset},
+                           run.count << header.cluster_bits);
+  }
+}
 
 }  // namespace
 
@@ -351,8 +396,9 @@ void create_image(Storage& storage, Storage* data_file, const CreateOptions& opt
   write_refcount_table(writer, plan.layout, g);
   write_refcount_blocks(writer, plan.layout, g);
   write_l1_table(writer, plan.layout, g);
-  write_l2_tables(writer, plan.layout, g);
+  write_l2_tables(writer, plan.layout, header);
   writer.write_out();
+  encrypt(storage, data_file, plan, options);
   write_header(storage, plan.header_bytes, g.cluster_size());
 }
 

@@ -19,7 +19,6 @@ constexpr std::array<std::byte, 4> kMagic{std::byte{'Q'}, std::byte{'F'}, std::b
                                           std::byte{0xfb}};
 constexpr std::size_t kMagicAndVersionBytes = 8;
 constexpr std::uint32_t kVersion2RefcountOrder = 4;        // spec, Header
-constexpr std::uint32_t kCryptMethodLuks = 2;              // spec, Header
 constexpr std::uint32_t kFeatureNamesClusterBitsMin = 13;  // reference: smaller clusters get none
 
 /// The bitmaps extension's bytes (qcow2 spec, Bitmaps extension).
@@ -254,7 +253,7 @@ void Header::take_fields(const RawHeader& raw, bool for_check) {
     require(cluster_bits >= kExtendedL2ClusterBitsMin, "cluster_bits", cluster_bits,
             fmt::format("at least {} with extended L2 entries", kExtendedL2ClusterBitsMin));
   }
-  if (crypt_method > kCryptMethodLuks) {
+  if (crypt_method > crypt_method::kLuks) {
     refuse(Errc::unsupported, "crypt_method", crypt_method, "0 (none), 1 (AES) or 2 (LUKS)");
   }
   if (data_file_raw() && !has(incompatible::kDataFile)) {
@@ -314,7 +313,7 @@ void Header::take_additional_fields(std::span<const std::byte> header_bytes) {
 void Header::take_extensions(std::vector<HeaderExtension> extensions) {
   adds_feature_names_ = version == 2;
   for (HeaderExtension& e : extensions) take_extension(std::move(e));
-  if (crypt_method == kCryptMethodLuks && !encryption) {
+  if (crypt_method == crypt_method::kLuks && !encryption) {
     refuse(Errc::corrupt, "crypt_method", crypt_method,
            "an extension that points at the encryption header");
   }
@@ -341,7 +340,7 @@ void Header::take_extension(HeaderExtension&& e) {
       }
       break;
     case extension::kEncryptionHeader:
-      if (crypt_method != kCryptMethodLuks) {
+      if (crypt_method != crypt_method::kLuks) {
         refuse(Errc::corrupt, "crypt_method", crypt_method,
                "2 (LUKS) where an extension points at the encryption header");
       }

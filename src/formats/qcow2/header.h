@@ -50,6 +50,13 @@ static_assert(offsetof(RawHeader, compression_type) == 104);
 inline constexpr std::uint32_t kHeaderBytesV2 = 72;
 inline constexpr std::uint32_t kHeaderBytesV3Min = 104;
 
+/// Values of `crypt_method` (qcow2 spec, Header).
+namespace crypt_method {
+inline constexpr std::uint32_t kNone = 0;
+inline constexpr std::uint32_t kAes = 1;
+inline constexpr std::uint32_t kLuks = 2;
+}  // namespace crypt_method
+
 /// Feature bits (qcow2 spec, Header).
 namespace incompatible {
 inline constexpr std::uint64_t kDirty = 1u << 0;

@@ -19,6 +19,11 @@ std::uint64_t l1_clusters(const LayoutRequest& request) {
   return g.clusters_for(g.l1_entries_for(request.virtual_size_bytes) * 8);
 }
 
+/// The clusters of what lies between the first refcount block and everything that may be absent.
+std::uint64_t head_clusters(const LayoutRequest& request) {
+  return l1_clusters(request) + request.encryption_header_clusters;
+}
+
 /// Hands out clusters in ascending order. Where they outgrow the refcount blocks, the next block
 /// follows the clusters just handed out.
 class Appender {
@@ -86,7 +91,7 @@ std::uint64_t unused_at_end(const Layout& layout, const LayoutRequest& request) 
     const std::uint64_t used = align_up(request.virtual_size_bytes, g.subcluster_size());
     return align_up(used, g.cluster_size()) - used;
   }
-  if (layout.end_cluster != kL1TableCluster + l1_clusters(request)) return 0;
+  if (layout.end_cluster != kL1TableCluster + l1_clusters(request)) return 0;  // not at the end
   return l1_clusters(request) * g.cluster_size() - layout.l1_entries * 8;
 }
 
@@ -99,6 +104,9 @@ std::optional<Layout> interleave(const LayoutRequest& request) {
   layout.l1_entries = g.l1_entries_for(request.virtual_size_bytes);
   Appender appender(kL1TableCluster, g);
   if (layout.l1_entries != 0) layout.l1_table_cluster = appender.append(l1_clusters(request));
+  if (request.encryption_header_clusters != 0) {
+    layout.encryption_header_cluster = appender.append(request.encryption_header_clusters);
+  }
 
   const std::uint64_t guest_clusters = g.clusters_for(request.virtual_size_bytes);
   const std::uint64_t tables = request.l2_tables ? layout.l1_entries : 0;
@@ -121,17 +129,20 @@ Layout lay_in_one_piece(const LayoutRequest& request) {
   Layout layout;
   layout.l1_entries = g.l1_entries_for(request.virtual_size_bytes);
   if (layout.l1_entries != 0) layout.l1_table_cluster = kL1TableCluster;
+  if (request.encryption_header_clusters != 0) {
+    layout.encryption_header_cluster = kL1TableCluster + l1_clusters(request);
+  }
   const std::uint64_t tables = request.l2_tables ? layout.l1_entries : 0;
   const std::uint64_t data = request.data ? guest_clusters : 0;
   if (tables == 0) layout.unused_cluster = kTableCluster;
 
   // Blocks and table count themselves: more of them may need more of them.
-  const std::uint64_t l1_end = kL1TableCluster + l1_clusters(request);
+  const std::uint64_t head_end = kL1TableCluster + head_clusters(request);
   std::uint64_t blocks = 1;
   while (true) {
     layout.refcount_table_clusters =
         divide_round_up(blocks, g.refcount_table_entries_per_cluster());
-    layout.refcount_table_cluster = l1_end + blocks - 1;
+    layout.refcount_table_cluster = head_end + blocks - 1;
     layout.end_cluster = layout.refcount_table_cluster + layout.refcount_table_clusters + data +
                          (tables > 0 ? tables - 1 : 0);
     const std::uint64_t needed = divide_round_up(layout.end_cluster, g.refcount_block_entries());
@@ -140,7 +151,7 @@ Layout lay_in_one_piece(const LayoutRequest& request) {
   }
 
   layout.refcount_blocks.push_back(kFirstBlockCluster);
-  for (std::uint64_t i = 1; i < blocks; ++i) layout.refcount_blocks.push_back(l1_end + i - 1);
+  for (std::uint64_t i = 1; i < blocks; ++i) layout.refcount_blocks.push_back(head_end + i - 1);
   const std::uint64_t data_cluster = layout.refcount_table_cluster + layout.refcount_table_clusters;
   if (data != 0) layout.data.push_back({0, data_cluster, data});
   if (tables != 0) layout.l2_tables.push_back(kTableCluster);

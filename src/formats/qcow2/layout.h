@@ -10,7 +10,7 @@
 namespace qcowkit::qcow2 {
 
 /// The order in which a new image's structures lie, as the reference lays them (all start with
-/// header, refcount table, refcount block 0, L1 table):
+/// header, refcount table, refcount block 0, L1 table, encryption header):
 ///   interleaved   each L2 table, then the clusters it describes; a refcount block wherever the
 ///                 clusters so far outgrow the blocks so far
 ///   in_one_piece  all refcount blocks, the refcount table, all data, all L2 tables. The table's
@@ -20,8 +20,9 @@ enum class LayoutOrder { interleaved, in_one_piece };
 struct LayoutRequest {
   Geometry geometry;
   std::uint64_t virtual_size_bytes;
-  bool l2_tables;  ///< allocate L2 tables for the whole disk
-  bool data;       ///< and host clusters for all of its data
+  bool l2_tables;                            ///< allocate L2 tables for the whole disk
+  bool data;                                 ///< and host clusters for all of its data
+  std::uint64_t encryption_header_clusters;  ///< 0: none
   LayoutOrder order;
 };
 
@@ -38,7 +39,8 @@ struct Layout {
   std::uint64_t refcount_table_clusters = 1;
   std::vector<std::uint64_t> refcount_blocks;  ///< each block's cluster
   std::uint64_t l1_entries = 0;
-  std::uint64_t l1_table_cluster = 0;    ///< 0 if there are no entries
+  std::uint64_t l1_table_cluster = 0;  ///< 0 if there are no entries
+  std::uint64_t encryption_header_cluster = 0;
   std::vector<std::uint64_t> l2_tables;  ///< the cluster of each L1 entry's table; or empty
   std::vector<DataRun> data;             ///< in ascending order
   std::optional<std::uint64_t> unused_cluster;

@@ -44,6 +44,9 @@ void Qcow2Layer::write_compressed(GuestOffset guest_offset, const CompressedClus
   if (uses_data_file()) {
     throw Error(Errc::unsupported, "an image with an external data file cannot be compressed");
   }
+  if (is_encrypted()) {
+    throw Error(Errc::unsupported, "Compression and encryption not supported at the same time");
+  }
   if (compressed.bytes.empty() || compressed.bytes.size() >= geometry_.cluster_size()) {
     write(guest_offset, plain);
     return;

@@ -10,6 +10,7 @@
 #include "codec/compression.h"
 #include "formats/qcow2/check.h"
 #include "formats/qcow2/describe.h"
+#include "formats/qcow2/encryption.h"
 #include "formats/qcow2/limits.h"
 
 namespace qcowkit::qcow2 {
@@ -36,10 +37,8 @@ Header prepare(Storage& storage, Header header, const LayerOptions& options) {
                 "the image is marked corrupt and cannot be opened for writing; check and repair it "
                 "first");
   }
-  if (header.crypt_method == 0) {
-    require_inside(storage, "refcount table", header.refcount_table_offset,
-                   header.refcount_table_clusters * header.geometry().cluster_size());
-  }
+  require_inside(storage, "refcount table", header.refcount_table_offset,
+                 header.refcount_table_clusters * header.geometry().cluster_size());
   if (!header.has(incompatible::kDirty)) return header;
   const CheckReport report = check_image(storage, header, {Repair::all, {}, {}});
   if (report.corruptions != 0 || report.check_errors != 0) {
@@ -68,7 +67,8 @@ Qcow2Layer::Qcow2Layer(std::unique_ptr<Storage> storage, std::unique_ptr<Storage
       geometry_(header.geometry()),
       read_only_(options.read_only),
       compression_type_(header.compression_type),
-      is_encrypted_(header.crypt_method != 0),
+      crypt_method_(header.crypt_method),
+      secret_(options.secret),
       has_backing_name_(!header.backing_file.empty()),
       uses_data_file_(header.has(incompatible::kDataFile)),
       data_file_raw_(header.data_file_raw()),
@@ -76,6 +76,7 @@ Qcow2Layer::Qcow2Layer(std::unique_ptr<Storage> storage, std::unique_ptr<Storage
       metadata_(*storage_, data_file_.get(), prepare(*storage_, std::move(header), options),
                 options.metadata),
       decompressed_(geometry_.cluster_size()) {
+  if (is_encrypted() && secret_) cipher_ = make_cipher(metadata_.header(), *storage_, *secret_);
   metadata_.on_free([this](HostOffset host_offset, std::uint64_t bytes) {
     decompressed_.forget(host_offset, bytes);
   });
@@ -84,8 +85,8 @@ Qcow2Layer::Qcow2Layer(std::unique_ptr<Storage> storage, std::unique_ptr<Storage
 Qcow2Layer::~Qcow2Layer() = default;
 
 void Qcow2Layer::require_readable() const {
-  if (is_encrypted_) {
-    throw Error(Errc::unsupported, "header: the image is encrypted, which is not supported");
+  if (is_encrypted() && cipher_ == nullptr) {
+    throw Error(Errc::invalid_argument, "Parameter 'encrypt.key-secret' is required for cipher");
   }
   if (uses_data_file() && !data_file_) {
     throw Error(Errc::invalid_argument, "the image's external data file has not been opened");
@@ -94,7 +95,6 @@ void Qcow2Layer::require_readable() const {
 
 void Qcow2Layer::require_writable() const {
   if (read_only_) throw Error(Errc::read_only, "the image is open read-only");
-  require_readable();
 }
 
 std::uint32_t Qcow2Layer::subclusters_in(GuestOffset cluster, GuestOffset begin,
@@ -112,7 +112,9 @@ std::uint32_t Qcow2Layer::subclusters_in(GuestOffset cluster, GuestOffset begin,
 
 LayerExtent Qcow2Layer::map(GuestOffset guest_offset, std::uint64_t length_bytes) {
   require_readable();
-  return metadata_.map().find(guest_offset, length_bytes);
+  LayerExtent extent = metadata_.map().find(guest_offset, length_bytes);
+  extent.is_encrypted = extent.kind == ExtentKind::data && is_encrypted();
+  return extent;
 }
 
 std::shared_ptr<const Buffer> Qcow2Layer::decompress(const LayerExtent& extent) const {
@@ -153,6 +155,7 @@ void Qcow2Layer::flush() {
 void Qcow2Layer::describe(ImageInfo& info) const {
   const RequestGate::Shared inside(gate_);
   qcow2::describe(metadata_.header(), *storage_, info);
+  describe_encryption(metadata_.header(), *storage_, info);
 }
 
 CheckReport Qcow2Layer::check(const CheckOptions& options) {

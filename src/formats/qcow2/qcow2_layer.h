@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "crypto/sector_cipher.h"
 #include "formats/decompressed_cache.h"
+#include "formats/encrypted_io.h"
 #include "formats/guest_range_lock.h"
 #include "formats/layer.h"
 #include "formats/qcow2/cluster_tree.h"
@@ -19,6 +21,7 @@
 #include "formats/qcow2/metadata.h"
 #include "formats/qcow2/write_plan.h"
 #include "formats/request_gate.h"
+#include "formats/sector_traffic.h"
 #include "qcowkit/image.h"
 #include "qcowkit/storage.h"
 
@@ -26,7 +29,8 @@ namespace qcowkit::qcow2 {
 
 struct LayerOptions {
   bool read_only = true;
-  bool for_check = false;  ///< tolerate the dirty and corrupt bits
+  bool for_check = false;                ///< tolerate the dirty and corrupt bits
+  std::shared_ptr<const Secret> secret;  ///< of an encrypted image; null: only metadata is of use
   MetadataOptions metadata;
 };
 
@@ -50,13 +54,15 @@ class Qcow2Layer final : public Layer {
   }
   std::uint64_t cluster_size() const noexcept override { return geometry_.cluster_size(); }
   bool is_read_only() const noexcept override { return read_only_; }
-  bool is_encrypted() const noexcept override { return is_encrypted_; }
+  bool is_encrypted() const noexcept override { return crypt_method_ != crypt_method::kNone; }
   Storage& storage() const noexcept override { return *storage_; }
   Storage& data_storage() const noexcept override { return data_file_ ? *data_file_ : *storage_; }
 
   LayerExtent map(GuestOffset guest_offset, std::uint64_t length_bytes) override;
   void read_compressed(GuestOffset guest_offset, const LayerExtent& extent,
                        std::span<std::byte> into) override;
+  void read_encrypted(GuestOffset guest_offset, const LayerExtent& extent,
+                      std::span<std::byte> into) override;
   std::uint32_t pin() noexcept override { return metadata_.epochs().enter(); }
   void unpin(std::uint32_t slot) noexcept override { metadata_.epochs().leave(slot); }
 
@@ -97,6 +103,7 @@ class Qcow2Layer final : public Layer {
   template <typename Work>
   void change(Work work) {
     require_writable();
+    require_readable();
     const RequestGate::Shared inside(gate_);
     marking_corruption([&] {
       metadata_.before_change();
@@ -142,6 +149,15 @@ class Qcow2Layer final : public Layer {
   }
   bool uses_data_file() const noexcept { return uses_data_file_; }
 
+  // Data in host clusters that the guest has (qcow2_encryption.cc where it is encrypted).
+  void write_data(GuestOffset guest_offset, HostOffset host_offset,
+                  std::span<const std::byte> from);
+  void write_zero_data(GuestOffset guest_offset, HostOffset host_offset,
+                       std::uint64_t length_bytes);
+  void fill_encrypted(GuestOffset guest_offset, std::uint64_t length_bytes,
+                      const Image::FillRun& fill);
+  EncryptedRun encrypted_run(GuestOffset guest_offset, HostOffset host_offset) const;
+
   // What the requests of the same name do, for those that are inside the gate already.
   void write_inside(GuestOffset guest_offset, std::span<const std::byte> from);
   void write_in_place_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
@@ -174,6 +190,8 @@ class Qcow2Layer final : public Layer {
   void reserve(WritePlan& plan);
   void set_fill(WritePlan& plan, GuestOffset begin, GuestOffset end) const;
   void move_with_copy(const WritePlan& plan, GuestOffset begin, std::span<const std::byte> from);
+  void write_joined(const WritePlan& plan, GuestOffset begin, const Buffer& head,
+                    std::span<const std::byte> from, const Buffer& tail);
   std::vector<RawL2Entry> entries_after(const WritePlan& plan) const;
   void free_old(RawL2Entry old_entry, GuestOffset guest_offset);
 
@@ -193,7 +211,8 @@ class Qcow2Layer final : public Layer {
   const Geometry geometry_;  // of refcounts, `metadata_` knows better
   const bool read_only_;
   const CompressionType compression_type_;
-  const bool is_encrypted_;
+  const std::uint32_t crypt_method_;
+  const std::shared_ptr<const Secret> secret_;
   const bool has_backing_name_;
   const bool uses_data_file_;
   const bool data_file_raw_;
@@ -202,6 +221,8 @@ class Qcow2Layer final : public Layer {
   mutable RequestGate gate_;
   mutable Metadata metadata_;
   GuestRangeLock ranges_;
+  std::unique_ptr<const crypto::SectorCipher> cipher_;  // null: not encrypted, or locked
+  SectorTraffic traffic_;                               // of encrypted sectors
   DecompressedCache decompressed_;
   std::atomic<bool> wrote_compressed_{false};
   bool closed_ = false;

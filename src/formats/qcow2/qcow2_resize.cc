@@ -113,7 +113,9 @@ void Qcow2Layer::preallocate(GuestOffset begin, GuestOffset end, Preallocation p
   const auto move = [&](const WritePlan& plan, GuestOffset run_begin, GuestOffset run_end) {
     const HostOffset host_offset = plan.host_of(run_begin);
     const std::uint64_t bytes = std::max(run_end, plan.fill_end) - run_begin;
-    if (preallocation == Preallocation::full) {
+    if (is_encrypted()) {
+      write_zero_data(run_begin, host_offset, bytes);
+    } else if (preallocation == Preallocation::full) {
       write_buffers_of_zeroes(data_storage(), host_offset, bytes);
     } else if (preallocation == Preallocation::falloc || !plan.reads_as_zero) {
       data_storage().write_zeroes(host_offset.value, bytes, {});

@@ -24,7 +24,7 @@ void Qcow2Layer::write_inside(GuestOffset guest_offset, std::span<const std::byt
       const EpochPin pin(metadata_.epochs());
       const ClusterMap::InPlaceRun run = metadata_.map().find_in_place(guest_offset, from.size());
       if (run.length_bytes != 0) {
-        data_storage().write(run.host_offset.value, from.first(run.length_bytes));
+        write_data(guest_offset, run.host_offset, from.first(run.length_bytes));
         written = run.length_bytes;
       }
     }
@@ -48,6 +48,10 @@ void Qcow2Layer::write_in_place(GuestOffset guest_offset, std::uint64_t length_b
 
 void Qcow2Layer::write_in_place_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
                                        const Image::FillRun& fill) {
+  if (is_encrypted()) {
+    fill_encrypted(guest_offset, length_bytes, fill);
+    return;
+  }
   const GuestOffset request_end = guest_offset + length_bytes;
   if (geometry_.in_cluster(guest_offset.value) != 0 ||
       (geometry_.in_cluster(request_end.value) != 0 && request_end.value != virtual_size())) {
@@ -208,7 +212,10 @@ void Qcow2Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
     const std::uint64_t bytes = copy_end - copy_begin;
     if (bytes == 0) return {};
     const bool behind_disk = is_vm_state(copy_begin);
-    if (plan.reads_as_zero && !behind_disk && is_known_zero(copy_begin, bytes)) return {};
+    // What was never written reads as zeroes, but does not decrypt to them.
+    if (plan.reads_as_zero && !is_encrypted() && !behind_disk && is_known_zero(copy_begin, bytes)) {
+      return {};
+    }
     Buffer buffer(bytes);
     if (behind_disk) {
       read_behind_disk(copy_begin, buffer.span());
@@ -220,6 +227,10 @@ void Qcow2Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
   Buffer head = copy(plan.fill_begin, begin);
   Buffer tail = copy(end, plan.fill_end);
 
+  if (is_encrypted()) {
+    write_joined(plan, begin, head, from, tail);
+    return;
+  }
   std::array<iovec, 3> parts;
   std::size_t count = 0;
   if (head.size() != 0) parts[count++] = {head.data(), head.size()};

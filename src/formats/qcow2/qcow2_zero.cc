@@ -172,7 +172,7 @@ void Qcow2Layer::write_zero_bytes(GuestOffset guest_offset, std::uint64_t length
       const EpochPin pin(metadata_.epochs());
       const ClusterMap::InPlaceRun run = metadata_.map().find_in_place(guest_offset, length_bytes);
       if (run.length_bytes != 0) {
-        data_storage().write_zeroes(run.host_offset.value, run.length_bytes, {});
+        write_zero_data(guest_offset, run.host_offset, run.length_bytes);
         guest_offset += run.length_bytes;
         length_bytes -= run.length_bytes;
         continue;

@@ -30,6 +30,16 @@ const SnapshotEntry& find_snapshot(const std::vector<SnapshotEntry>& entries,
   return *found;
 }
 
+Header header_of_snapshot(const Header& header, Storage& storage, const SnapshotSelector& which) {
+  const SnapshotTable table = read_snapshot_table(storage, header);
+  const SnapshotEntry& entry = find_snapshot(table.entries, which);
+  Header view = header;
+  view.l1_table_offset = entry.l1_table_offset;
+  view.l1_size = entry.l1_size;
+  view.size = entry.disk_size_bytes;
+  return view;
+}
+
 std::string next_snapshot_id(const std::vector<SnapshotEntry>& entries) {
   std::uint64_t largest = 0;
   for (const SnapshotEntry& entry : entries) {

@@ -17,6 +17,10 @@ const SnapshotEntry& find_snapshot(const std::vector<SnapshotEntry>& entries,
 /// The id that the next snapshot gets: one more than the largest number so far.
 std::string next_snapshot_id(const std::vector<SnapshotEntry>& entries);
 
+/// The header of the disk as the snapshot holds it. For reading only. Throws `Error`:
+/// invalid_argument if there is no such snapshot, corrupt.
+Header header_of_snapshot(const Header& header, Storage& storage, const SnapshotSelector& which);
+
 /// Changes of an image's snapshots. While one is under way, nobody else changes the image, and
 /// before it everything has been flushed. A crash leaves the snapshots as they were before, or as
 /// they are afterwards, with leaked clusters at worst; in version 2 images, COPIED flags may be
