@@ -110,15 +110,6 @@ void Qcow1Layer::read_compressed(GuestOffset guest_offset, const LayerExtent& ex
   std::memcpy(into.data(), cluster->data() + geometry_.in_cluster(guest_offset.value), into.size());
 }
 
-void Qcow1Layer::read_encrypted(GuestOffset guest_offset, const LayerExtent& extent,
-                                std::span<std::byte> into) {
-  // A sector that is read while it is written would decrypt to neither of its contents.
-  const GuestOffset end = guest_offset + into.size();
-  const GuestRangeLock::Holder range(ranges_, {align_down(guest_offset.value, kSectorBytes)},
-                                     {align_up(end.value, kSectorBytes)});
-  qcowkit::read_encrypted(encrypted_run(guest_offset, extent.host_offset), into);
-}
-
 // --- The whole image ---------------------------------------------------------------------------
 
 void Qcow1Layer::flush() {

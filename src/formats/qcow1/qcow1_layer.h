@@ -16,6 +16,7 @@
 #include "formats/qcow1/metadata.h"
 #include "formats/qcow1/readers.h"
 #include "formats/request_gate.h"
+#include "formats/sector_traffic.h"
 #include "qcowkit/image.h"
 #include "qcowkit/storage.h"
 
@@ -60,7 +61,6 @@ class Qcow1Layer final : public Layer {
   void write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes, bool may_unmap) override;
   /// Does nothing over a backing file, whose content would come back.
   void discard(GuestOffset guest_offset, std::uint64_t length_bytes) override;
-  /// Throws `Error` (unsupported) where data is encrypted.
   void write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
                       const Image::FillRun& fill) override;
   CompressedCluster compress(std::span<const std::byte> cluster, int level) const override;
@@ -91,9 +91,6 @@ class Qcow1Layer final : public Layer {
   std::uint64_t left_in_table(GuestOffset o) const noexcept {
     return geometry_.l1_entry_covers() - (o.value & (geometry_.l1_entry_covers() - 1));
   }
-  EncryptedRun encrypted_run(GuestOffset guest_offset, HostOffset host_offset) const {
-    return {*storage_, *cipher_, host_offset, guest_offset.value};
-  }
   std::shared_ptr<const Buffer> decompress(const LayerExtent& extent) const;
   bool readers_leave() const;
 
@@ -105,7 +102,13 @@ class Qcow1Layer final : public Layer {
   WritePlan plan_write(GuestOffset begin, GuestOffset end);
   void reserve(WritePlan& plan);
   void move_with_copy(const WritePlan& plan, GuestOffset begin, std::span<const std::byte> from);
-  void move_encrypted(const WritePlan& plan, GuestOffset begin, std::span<const std::byte> from);
+
+  // qcow1_encryption.cc
+  EncryptedRun encrypted_run(GuestOffset guest_offset, HostOffset host_offset) const;
+  void write_data(GuestOffset guest_offset, HostOffset host_offset,
+                  std::span<const std::byte> from);
+  void write_zero_data(GuestOffset guest_offset, HostOffset host_offset, std::uint64_t length_bytes,
+                       bool may_unmap);
 
   // qcow1_compressed.cc
   bool append_compressed(GuestOffset cluster, std::span<const std::byte> stream);
@@ -130,7 +133,8 @@ class Qcow1Layer final : public Layer {
   DecompressedCache decompressed_;
   Readers readers_;
   RequestGate gate_;       // changing requests, beside a change of the image as a whole
-  GuestRangeLock ranges_;  // mappings being changed, and encrypted sectors on the move
+  GuestRangeLock ranges_;  // mappings being changed
+  SectorTraffic traffic_;  // of encrypted sectors
 
   bool closed_ = false;
 };

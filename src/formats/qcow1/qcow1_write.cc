@@ -3,9 +3,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
-#include "formats/qcow1/limits.h"
+#include "formats/fill_plain.h"
 #include "formats/qcow1/qcow1_layer.h"
 #include "formats/qcow1/write_plan.h"
 
@@ -15,6 +14,15 @@ namespace {
 
 /// Encrypted clusters pass through a buffer of about this size.
 constexpr std::uint64_t kEncryptedRunBytesMax = 1 << 20;
+
+Buffer join(const Buffer& head, std::span<const std::byte> middle, const Buffer& tail) {
+  Buffer joined(head.size() + middle.size() + tail.size());
+  const std::span<std::byte> into = joined.span();
+  std::ranges::copy(head.span(), into.begin());
+  std::ranges::copy(middle, into.subspan(head.size()).begin());
+  std::ranges::copy(tail.span(), into.subspan(head.size() + middle.size()).begin());
+  return joined;
+}
 
 }  // namespace
 
@@ -46,30 +54,26 @@ void Qcow1Layer::write_bytes(GuestOffset guest_offset, std::span<const std::byte
 /// Writes what can be written in place from the range's start on. Returns its length.
 std::uint64_t Qcow1Layer::overwrite(GuestOffset guest_offset, std::span<const std::byte> from) {
   const ClusterMap::InPlaceRun run = metadata_.map().find_in_place(guest_offset, from.size());
-  if (run.length_bytes == 0) return 0;
-  from = from.first(run.length_bytes);
-  if (!is_encrypted_) {
-    storage_->write(run.host_offset.value, from);
-    return from.size();
+  if (run.length_bytes != 0) {
+    write_data(guest_offset, run.host_offset, from.first(run.length_bytes));
   }
-  const GuestOffset end = guest_offset + from.size();
-  const GuestRangeLock::Holder range(ranges_, {align_down(guest_offset.value, kSectorBytes)},
-                                     {align_up(end.value, kSectorBytes)});
-  write_encrypted(encrypted_run(guest_offset, run.host_offset), from);
-  return from.size();
+  return run.length_bytes;
 }
 
 void Qcow1Layer::write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
                                 const Image::FillRun& fill) {
-  if (is_encrypted_) {
-    throw Error(Errc::unsupported, "encrypted clusters cannot be filled from outside");
-  }
   before_change();
   const RequestGate::Shared inside(gate_);
   const GuestOffset request_end = guest_offset + length_bytes;
   if (geometry_.in_cluster(guest_offset.value) != 0 ||
       (geometry_.in_cluster(request_end.value) != 0 && request_end.value != virtual_size_)) {
     throw Error(Errc::invalid_argument, "range is not made of whole clusters");
+  }
+  if (is_encrypted_) {
+    // What the caller would write to the storage is not encrypted.
+    fill_plain(guest_offset, length_bytes, fill,
+               [this](GuestOffset at, std::span<const std::byte> run) { write_bytes(at, run); });
+    return;
   }
   while (guest_offset < request_end) {
     const ClusterMap::InPlaceRun run =
@@ -143,48 +147,33 @@ void Qcow1Layer::reserve(WritePlan& plan) {
   plan.is_fresh = room.is_fresh;
 }
 
-/// Writes the data, with what is copied on write around it, as one request.
+/// Writes the data, with what is copied on write around it, as one request. Each byte of an
+/// encrypted cluster has to be there: a hole would not decrypt to zeroes.
 void Qcow1Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
                                 std::span<const std::byte> from) {
-  if (is_encrypted_) {
-    move_encrypted(plan, begin, from);
-    return;
-  }
   const GuestOffset end = begin + from.size();
-  Buffer head;
   const std::uint64_t head_bytes = begin - plan.first_cluster;
-  if (!plan.is_fresh || !is_known_zero(plan.first_cluster, head_bytes)) head = Buffer(head_bytes);
+  const bool needs_head = head_bytes != 0 && (is_encrypted_ || !plan.is_fresh ||
+                                              !is_known_zero(plan.first_cluster, head_bytes));
+  Buffer head(needs_head ? head_bytes : 0);
   read(plan.first_cluster, head.span());
   // Written even if it is zero: whatever goes to the file's end next must lie behind this cluster.
   Buffer tail(plan.end() - end);
   read(end, tail.span());
+  const GuestOffset start = needs_head ? plan.first_cluster : begin;
 
+  if (is_encrypted_) {
+    // Sectors are encrypted whole.
+    const Buffer joined = join(head, from, tail);
+    write_data(start, plan.host_of(start), joined.span());
+    return;
+  }
   std::array<iovec, 3> parts;
   std::size_t count = 0;
   if (head.size() != 0) parts[count++] = {head.data(), head.size()};
   parts[count++] = {const_cast<std::byte*>(from.data()), from.size()};
   if (tail.size() != 0) parts[count++] = {tail.data(), tail.size()};
-  const GuestOffset start = head.size() != 0 ? plan.first_cluster : begin;
   storage_->writev(plan.host_of(start).value, std::span(parts).first(count));
-}
-
-/// The same, where each byte of the new clusters has to be there: a hole would not decrypt to
-/// zeroes.
-void Qcow1Layer::move_encrypted(const WritePlan& plan, GuestOffset begin,
-                                std::span<const std::byte> from) {
-  const EncryptedRun run = encrypted_run(plan.first_cluster, plan.host_offset);
-  const std::uint64_t bytes = plan.end() - plan.first_cluster;
-  if (from.size() == bytes) {
-    write_encrypted(run, from);
-    return;
-  }
-  Buffer plain(bytes);
-  const std::uint64_t head = begin - plan.first_cluster;
-  const std::uint64_t data_end = head + from.size();
-  read(plan.first_cluster, plain.span().first(head));
-  std::memcpy(plain.data() + head, from.data(), from.size());
-  read(begin + from.size(), plain.span().subspan(data_end));
-  write_encrypted(run, plain.span());
 }
 
 }  // namespace qcowkit::qcow1

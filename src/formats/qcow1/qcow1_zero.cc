@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <array>
 
-#include "formats/qcow1/limits.h"
 #include "formats/qcow1/qcow1_layer.h"
 #include "formats/qcow1/write_plan.h"
 
@@ -67,14 +66,7 @@ std::uint64_t Qcow1Layer::zero_part(GuestOffset begin, std::uint64_t length_byte
 std::uint64_t Qcow1Layer::zero_in_place(GuestOffset begin, std::uint64_t length_bytes,
                                         bool may_unmap) {
   const ClusterMap::InPlaceRun run = metadata_.map().find_in_place(begin, length_bytes);
-  if (!is_encrypted_) {
-    storage_->write_zeroes(run.host_offset.value, run.length_bytes, {.may_unmap = may_unmap});
-    return run.length_bytes;
-  }
-  const GuestOffset end = begin + run.length_bytes;
-  const GuestRangeLock::Holder range(ranges_, {align_down(begin.value, kSectorBytes)},
-                                     {align_up(end.value, kSectorBytes)});
-  write_encrypted_zeroes(encrypted_run(begin, run.host_offset), run.length_bytes);
+  write_zero_data(begin, run.host_offset, run.length_bytes, may_unmap);
   return run.length_bytes;
 }
 
@@ -82,13 +74,8 @@ std::uint64_t Qcow1Layer::zero_in_place(GuestOffset begin, std::uint64_t length_
 std::uint64_t Qcow1Layer::allocate_zeroes(GuestOffset begin, GuestOffset end) {
   return allocate_and_move(
       begin, end, [&](const WritePlan& plan, GuestOffset run_begin, GuestOffset run_end) {
-        const HostOffset host_offset = plan.host_of(run_begin);
-        if (is_encrypted_) {
-          write_encrypted_zeroes(encrypted_run(run_begin, host_offset), run_end - run_begin);
-        } else {
-          // Also where nothing was ever written: the file has to reach behind its clusters.
-          storage_->write_zeroes(host_offset.value, run_end - run_begin, {.may_unmap = true});
-        }
+        // Also where nothing was ever written: the file has to reach behind its clusters.
+        write_zero_data(run_begin, plan.host_of(run_begin), run_end - run_begin, true);
       });
 }
 

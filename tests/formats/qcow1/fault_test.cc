@@ -98,6 +98,21 @@ class DisturbedRun {
     EXPECT_EQ(is_closed ? model_.compare(content) : model_.compare_after_crash(content),
               std::nullopt)
         << "opened again";
+    use_on(content);
+  }
+
+  /// What failed must not get in the way of what comes later.
+  void use_on(const std::vector<std::byte>& content) {
+    GuestModel model(content);
+    {
+      Qcow1Disk disk(shape_, std::make_unique<FaultStorage>(file_));
+      for (const Operation& request : draw_requests(shape_, 3, kRequestsBefore)) {
+        perform(request, shape_, disk.layer(), model);
+      }
+      disk.layer().close();
+    }
+    Qcow1Disk disk(shape_, std::make_unique<FaultStorage>(file_), Qcow1Disk::Mode::read_only);
+    EXPECT_EQ(model.compare(disk.read_all()), std::nullopt) << "used on";
   }
 
   const Qcow1Shape& shape_;

@@ -94,7 +94,6 @@ class ModelledQcow1 {
   }
 
   void write_in_place(GuestOffset begin, std::span<const std::byte> bytes) {
-    if (shape_.is_encrypted) return disk_->layer().write(begin, bytes);
     disk_->layer().write_in_place(
         begin, bytes.size(),
         [&](Storage& storage, std::uint64_t host_offset, std::uint64_t guest_offset,
