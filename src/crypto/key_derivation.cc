@@ -85,9 +85,9 @@ void derive_key(const HashAlgorithm& hash, std::span<const std::byte> passphrase
   }
 }
 
-double measure_iterations_per_second(const HashAlgorithm& hash) {
-  constexpr double kEnoughSeconds = 0.02;
-  constexpr std::uint32_t kFirstTry = 4096;
+double measure_iterations_per_second(const HashAlgorithm& hash, double time_ms) {
+  constexpr std::uint32_t kFirstTry = 1024;
+  const double enough_seconds = std::clamp(time_ms / 1000, 0.0005, 0.02);
   const std::byte some_bytes[32] = {};
   std::byte digest[kDigestBytesMax];
   for (std::uint32_t iterations = kFirstTry;; iterations *= 2) {
@@ -95,9 +95,9 @@ double measure_iterations_per_second(const HashAlgorithm& hash) {
     derive_key(hash, some_bytes, some_bytes, iterations,
                std::span(digest).first(hash.digest_bytes));
     const double seconds = processor_seconds() - started;
-    if (seconds >= kEnoughSeconds) return iterations / seconds;
+    if (seconds >= enough_seconds) return iterations / seconds;
     // A clock that stands still must not keep us here.
-    if (iterations >= kIterationsMax / 2) return iterations / kEnoughSeconds;
+    if (iterations >= kIterationsMax / 2) return iterations / enough_seconds;
   }
 }
 

@@ -17,8 +17,8 @@ void derive_key(const HashAlgorithm& hash, std::span<const std::byte> passphrase
                 std::span<std::byte> into);
 
 /// How many iterations per second of processor time this machine does, deriving one digest. Takes
-/// some hundredths of a second.
-double measure_iterations_per_second(const HashAlgorithm& hash);
+/// some hundredths of a second, and less if only a choice for a shorter `time_ms` depends on it.
+double measure_iterations_per_second(const HashAlgorithm& hash, double time_ms);
 
 /// Below this, a passphrase would be too cheap to guess (LUKS specification, "Prerequisites").
 inline constexpr std::uint32_t kIterationsMin = 1000;

@@ -23,8 +23,8 @@ constexpr std::uint64_t kIterTimeMs = 2000;
 /// Recognising the master key is to take this part of the time that unlocking takes.
 constexpr std::uint64_t kDigestShare = 8;
 
-std::uint64_t iter_time_or_default(std::uint64_t iter_time_ms) noexcept {
-  return iter_time_ms == 0 ? kIterTimeMs : iter_time_ms;
+double iter_time_or_default(std::uint64_t iter_time_ms) noexcept {
+  return static_cast<double>(iter_time_ms == 0 ? kIterTimeMs : iter_time_ms);
 }
 
 LuksHeader read_header(const LuksArea& area) {
@@ -140,9 +140,10 @@ void LuksVolume::State::activate(const Secret& present, const KeySlotChange& cha
     refuse(fmt::format("Refusing to overwrite active keyslot {} - please erase it first", index));
   }
   const Secret key = master_key(present);
-  const std::uint32_t iterations = iterations_for(
-      measure_iterations_per_second(*header.hash), *header.hash, header.cipher.key_bytes(),
-      static_cast<double>(iter_time_or_default(change.iter_time_ms)));
+  const HashAlgorithm& hash = *header.hash;
+  const double time_ms = iter_time_or_default(change.iter_time_ms);
+  const std::uint32_t iterations = iterations_for(measure_iterations_per_second(hash, time_ms),
+                                                  hash, header.cipher.key_bytes(), time_ms);
   if (!replaces) {
     fill(index, *change.new_secret, key, iterations);
     return;
@@ -228,8 +229,8 @@ std::unique_ptr<SectorCipher> create_luks(const LuksArea& area, const LuksOption
                        header.payload_offset_bytes(), area.length_bytes));
   }
   const HashAlgorithm& hash = *header.hash;
-  const double speed = measure_iterations_per_second(hash);
-  const auto time_ms = static_cast<double>(iter_time_or_default(options.iter_time_ms));
+  const double time_ms = iter_time_or_default(options.iter_time_ms);
+  const double speed = measure_iterations_per_second(hash, time_ms);
   const Secret master_key = make_master_key(
       header, iterations_for(speed, hash, kLuksDigestBytes, time_ms / kDigestShare));
   header.uuid = make_uuid();

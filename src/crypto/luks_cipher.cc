@@ -104,7 +104,7 @@ void LuksCipher::set_iv(std::string_view name, std::string_view hash_name) {
   if (!hash_name.empty()) iv_hash_ = &require_hash("IV generator's hash", hash_name);
   if (iv_rule_ != IvRule::essiv) return;
   if (iv_hash_ == nullptr) {
-    throw Error(Errc::invalid_argument, "IV generator 'essiv' lacks the name of its hash");
+    throw Error(Errc::corrupt, "cipher-mode: IV generator 'essiv' lacks the name of its hash");
   }
   essiv_algorithm_ = find_block_cipher(algorithm_->family, iv_hash_->digest_bytes);
   if (essiv_algorithm_ == nullptr) {
