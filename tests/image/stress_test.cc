@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "qcowkit/image.h"
-#include "tests/image/unit_history.h"
+#include "tests/support/unit_history.h"
 #include "tests/support/command.h"
 #include "tests/support/forwarding_storage.h"
 #include "tests/support/sanitized.h"

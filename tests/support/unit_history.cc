@@ -1,5 +1,5 @@
 // Which values a reader may see while many threads write.
-#include "tests/image/unit_history.h"
+#include "tests/support/unit_history.h"
 
 #include <fmt/core.h>
 
