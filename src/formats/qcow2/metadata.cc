@@ -74,6 +74,8 @@ void Metadata::change_header(const std::function<void(Header&)>& change) {
   const MutexLock lock(header_mutex_);
   update_header(change);
   barrier();
+  lazy_refcounts_ = header_.version >= 3 && header_.lazy_refcounts();
+  header_prepared_ = false;
   guard_.load(storage_, header_);
 }
 
@@ -161,8 +163,9 @@ void Metadata::before_change() {
 void Metadata::prepare_header() {
   const MutexLock lock(header_mutex_);
   if (header_prepared_.load(std::memory_order_relaxed)) return;
-  // Bitmaps are not kept up to date, so what the image says of their consistency ends here.
-  const std::uint64_t keep = autoclear::kDataFileRaw;
+  // Of what other bits stand for, nothing is known: it ends here.
+  const std::uint64_t keep =
+      autoclear::kDataFileRaw | (header_.bitmaps ? autoclear::kBitmaps : std::uint64_t{0});
   const bool clear_autoclear = (header_.autoclear_features & ~keep) != 0;
   const bool set_dirty = is_lazy() && !header_.has(incompatible::kDirty);
   if (clear_autoclear || set_dirty) {
@@ -212,6 +215,23 @@ void Metadata::grow_refcount_table() {
     });
     barrier();
   });
+}
+
+void Metadata::change_refcount_width(std::uint32_t refcount_order) {
+  {
+    const MutexLock lock(write_back_mutex_);
+    refcounts_.change_width(refcount_order, [&](HostOffset host_offset, std::uint32_t clusters) {
+      barrier();
+      const MutexLock header_lock(header_mutex_);
+      update_header([&](Header& header) {
+        header.refcount_order = refcount_order;
+        header.refcount_table_offset = host_offset;
+        header.refcount_table_clusters = clusters;
+      });
+      barrier();
+    });
+  }
+  map_.adopt(map_.l1_table(), header());
 }
 
 void Metadata::release(HostOffset host_offset, std::uint64_t bytes) noexcept {

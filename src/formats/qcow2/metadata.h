@@ -83,6 +83,8 @@ class Metadata {
   /// header. The old table's clusters are freed, unless `keep_old`.
   void replace_l1_table(std::vector<std::uint64_t> l1_table, bool keep_old,
                         const std::function<void(Header&)>& change);
+  /// Writes all refcounts anew with another width. See `Refcounts::change_width`.
+  void change_refcount_width(std::uint32_t refcount_order);
   /// Says, durably, that refcounts and COPIED flags may disagree from now on; an image that is left
   /// like this is repaired when it is next opened for writing. Version 2 cannot say so.
   void set_unclean();
@@ -130,7 +132,7 @@ class Metadata {
   ClusterMap map_;
   Refcounts refcounts_;
 
-  std::atomic<bool> lazy_refcounts_{false};  // changed by `reload` only
+  std::atomic<bool> lazy_refcounts_{false};  // as the header says
   std::atomic<bool> header_prepared_{false};
   std::atomic<bool> is_corrupt_{false};
 

@@ -15,6 +15,7 @@
 #include "formats/encrypted_io.h"
 #include "formats/guest_range_lock.h"
 #include "formats/layer.h"
+#include "formats/qcow2/bitmaps.h"
 #include "formats/qcow2/cluster_tree.h"
 #include "formats/qcow2/corrupt_image.h"
 #include "formats/qcow2/header.h"
@@ -82,6 +83,16 @@ class Qcow2Layer final : public Layer {
   void read_vm_state(std::uint64_t offset, std::span<std::byte> into) override;
   void write_vm_state(std::uint64_t offset, std::span<const std::byte> from) override;
 
+  std::vector<BitmapInfo> bitmaps() const override;
+  void add_bitmap(const Image::NewBitmap& bitmap) override;
+  void remove_bitmap(const std::string& name) override;
+  void clear_bitmap(const std::string& name) override;
+  void enable_bitmap(const std::string& name, bool enabled) override;
+  void mark_bitmap(const std::string& name, GuestOffset guest_offset,
+                   std::uint64_t length_bytes) override;
+  BitmapExtent map_bitmap(const std::string& name, GuestOffset guest_offset,
+                          std::uint64_t length_bytes) override;
+
   void resize(std::uint64_t size_bytes, const ResizeOptions& options) override;
   void amend(const AmendOptions& options) override;
   void make_empty() override;
@@ -107,6 +118,14 @@ class Qcow2Layer final : public Layer {
     const RequestGate::Shared inside(gate_);
     marking_corruption([&] {
       metadata_.before_change();
+      work();
+    });
+  }
+  /// The same for a request that changes a range of the disk.
+  template <typename Work>
+  void change_disk(GuestOffset guest_offset, std::uint64_t length_bytes, Work work) {
+    change([&] {
+      bitmaps_.note(guest_offset, length_bytes);
       work();
     });
   }
@@ -174,6 +193,7 @@ class Qcow2Layer final : public Layer {
   void cover_with_l1(GuestOffset end);
 
   // qcow2_resize.cc
+  void resize_alone(std::uint64_t size_bytes, const ResizeOptions& options);
   void grow(std::uint64_t size_bytes, Preallocation preallocation);
   void zero_behind_old_end(GuestOffset old_end, GuestOffset end);
   void preallocate(GuestOffset begin, GuestOffset end, Preallocation preallocation);
@@ -182,6 +202,11 @@ class Qcow2Layer final : public Layer {
   ClusterTree cluster_tree() noexcept {
     return {*storage_, metadata_.refcounts(), metadata_.map().rules()};
   }
+
+  // qcow2_amend.cc
+  void upgrade();
+  void downgrade();
+  void change_key_slots(KeySlotChange change, bool force);
 
   // qcow2_write.cc
   using MoveRun = std::function<void(const WritePlan& plan, GuestOffset begin, GuestOffset end)>;
@@ -213,13 +238,14 @@ class Qcow2Layer final : public Layer {
   const CompressionType compression_type_;
   const std::uint32_t crypt_method_;
   const std::shared_ptr<const Secret> secret_;
-  const bool has_backing_name_;
+  bool has_backing_name_;  // changed by who is alone behind `gate_`
   const bool uses_data_file_;
   const bool data_file_raw_;
 
   std::atomic<std::uint64_t> virtual_size_;
   mutable RequestGate gate_;
   mutable Metadata metadata_;
+  mutable Bitmaps bitmaps_;
   GuestRangeLock ranges_;
   std::unique_ptr<const crypto::SectorCipher> cipher_;  // null: not encrypted, or locked
   SectorTraffic traffic_;                               // of encrypted sectors

@@ -45,23 +45,26 @@ void write_buffers_of_zeroes(Storage& storage, HostOffset host_offset, std::uint
 }  // namespace
 
 void Qcow2Layer::resize(std::uint64_t size_bytes, const ResizeOptions& options) {
-  change_alone([&] {
-    const Header header = metadata_.header();
-    require_possible_size(size_bytes, header);
-    if (size_bytes < header.size) {
-      if (!options.may_shrink) {
-        throw Error(
-            Errc::invalid_argument,
-            fmt::format("the disk has {} bytes; making it smaller has to be allowed", header.size));
-      }
-      if (options.preallocation != Preallocation::off) {
-        throw Error(Errc::invalid_argument, "Preallocation can't be used for shrinking an image");
-      }
-      shrink(size_bytes);
-    } else if (size_bytes > header.size) {
-      grow(size_bytes, options.preallocation);
-    }
-  });
+  change_alone([&] { resize_alone(size_bytes, options); });
+}
+
+void Qcow2Layer::resize_alone(std::uint64_t size_bytes, const ResizeOptions& options) {
+  const Header header = metadata_.header();
+  require_possible_size(size_bytes, header);
+  if (size_bytes > header.size) {
+    grow(size_bytes, options.preallocation);
+    return;
+  }
+  if (size_bytes == header.size) return;
+  if (!options.may_shrink) {
+    throw Error(
+        Errc::invalid_argument,
+        fmt::format("the disk has {} bytes; making it smaller has to be allowed", header.size));
+  }
+  if (options.preallocation != Preallocation::off) {
+    throw Error(Errc::invalid_argument, "Preallocation can't be used for shrinking an image");
+  }
+  shrink(size_bytes);
 }
 
 // --- Growing -----------------------------------------------------------------------------------

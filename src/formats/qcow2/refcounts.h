@@ -118,6 +118,18 @@ class Refcounts {
   /// True while frees wait for readers to finish.
   bool has_waiting_frees() const noexcept { return !waiting_for_readers_.empty(); }
 
+  /// Writes all refcounts anew with another width (2^`refcount_order` bits). Nothing may be on its
+  /// way to the disk. The new table and blocks are durable before `switch_table(offset, clusters)`
+  /// is called, which makes the header tell of them durably. Throws `Error`: limit_exceeded (naming
+  /// the cluster) if a refcount is too large for it; then nothing has changed.
+  template <typename SwitchTable>
+  void change_width(std::uint32_t refcount_order, SwitchTable switch_table) {
+    const MutexLock lock(mutex_);
+    const GrownTable rebuilt = write_with_width(refcount_order);
+    switch_table(rebuilt.host_offset, rebuilt.clusters);
+    adopt_with_width(rebuilt, refcount_order);
+  }
+
   /// Makes the refcount table larger. Nothing may be dirty or on its way to the disk. The new table
   /// and blocks are durable before `switch_table(offset, clusters)` is called, which makes the
   /// header point there durably.
@@ -171,6 +183,8 @@ class Refcounts {
 
   std::vector<HostRun> count_runs_becoming_free(const std::vector<DeferredFree>& frees);
   void count_down(const std::vector<DeferredFree>& frees);
+  GrownTable write_with_width(std::uint32_t refcount_order) REQUIRES(mutex_);
+  void adopt_with_width(const GrownTable& rebuilt, std::uint32_t refcount_order) REQUIRES(mutex_);
   GrownTable write_grown_table() REQUIRES(mutex_);
   void adopt_grown_table(const GrownTable& grown) REQUIRES(mutex_);
 
