@@ -51,7 +51,7 @@ void Qcow2Layer::write_compressed(GuestOffset guest_offset, const CompressedClus
     write(guest_offset, plain);
     return;
   }
-  change([&] { write_stream(guest_offset, compressed.bytes); });
+  change_disk(guest_offset, plain.size(), [&] { write_stream(guest_offset, compressed.bytes); });
 }
 
 /// Stores a compressed cluster, whose stream is shorter than a cluster.

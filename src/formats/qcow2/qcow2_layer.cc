@@ -75,6 +75,7 @@ Qcow2Layer::Qcow2Layer(std::unique_ptr<Storage> storage, std::unique_ptr<Storage
       virtual_size_(header.size),
       metadata_(*storage_, data_file_.get(), prepare(*storage_, std::move(header), options),
                 options.metadata),
+      bitmaps_(metadata_),
       decompressed_(geometry_.cluster_size()) {
   if (is_encrypted() && secret_) cipher_ = make_cipher(metadata_.header(), *storage_, *secret_);
   metadata_.on_free([this](HostOffset host_offset, std::uint64_t bytes) {
@@ -155,6 +156,7 @@ void Qcow2Layer::flush() {
 void Qcow2Layer::describe(ImageInfo& info) const {
   const RequestGate::Shared inside(gate_);
   qcow2::describe(metadata_.header(), *storage_, info);
+  if (auto present = bitmaps_.list_if_read()) info.qcow2->bitmaps = std::move(*present);
   describe_encryption(metadata_.header(), *storage_, info);
 }
 
@@ -164,15 +166,24 @@ CheckReport Qcow2Layer::check(const CheckOptions& options) {
   }
   const RequestGate::Exclusive alone(gate_);
   // Also what a flush leaves in memory: refcounts that went down, and with lazy refcounts all.
-  if (!read_only_) metadata_.close();
+  if (!read_only_) {
+    bitmaps_.store();
+    metadata_.close();
+  }
   const CheckReport report = check_image(*storage_, read_header(*storage_, true), options);
-  if (options.repair != Repair::none) metadata_.reload(read_header(*storage_, true));
+  if (options.repair != Repair::none) {
+    metadata_.reload(read_header(*storage_, true));
+    bitmaps_.reload();
+  }
   return report;
 }
 
 void Qcow2Layer::invalidate() {
   const RequestGate::Exclusive alone(gate_);
-  if (!read_only_) metadata_.close();
+  if (!read_only_) {
+    bitmaps_.store();
+    metadata_.close();
+  }
   const Header header = read_header(*storage_);
   if (header.geometry().cluster_size() != geometry_.cluster_size() ||
       header.geometry().extended_l2() != geometry_.extended_l2() ||
@@ -180,6 +191,7 @@ void Qcow2Layer::invalidate() {
     throw Error(Errc::unsupported, "another image has been put in this one's place: reopen it");
   }
   metadata_.reload(header);
+  bitmaps_.reload();
   virtual_size_ = header.size;
 }
 
@@ -187,6 +199,12 @@ void Qcow2Layer::close() {
   if (closed_) return;
   closed_ = true;
   if (!read_only_) {
+    try {
+      bitmaps_.store();
+    } catch (...) {
+      metadata_.close();  // the bitmaps are lost, the disk is not
+      throw;
+    }
     metadata_.close();
     // Compressed data may end anywhere; whole sectors are kinder to direct I/O.
     const std::uint64_t size = storage_->size();

@@ -52,7 +52,9 @@ void Qcow2Layer::resize_alone(std::uint64_t size_bytes, const ResizeOptions& opt
   const Header header = metadata_.header();
   require_possible_size(size_bytes, header);
   if (size_bytes > header.size) {
+    bitmaps_.before_resize(size_bytes);
     grow(size_bytes, options.preallocation);
+    bitmaps_.resize(size_bytes);
     return;
   }
   if (size_bytes == header.size) return;
@@ -64,7 +66,9 @@ void Qcow2Layer::resize_alone(std::uint64_t size_bytes, const ResizeOptions& opt
   if (options.preallocation != Preallocation::off) {
     throw Error(Errc::invalid_argument, "Preallocation can't be used for shrinking an image");
   }
+  bitmaps_.before_resize(size_bytes);
   shrink(size_bytes);
+  bitmaps_.resize(size_bytes);
 }
 
 // --- Growing -----------------------------------------------------------------------------------
@@ -197,6 +201,7 @@ void Qcow2Layer::shrink(std::uint64_t size_bytes) {
 
 void Qcow2Layer::make_empty() {
   change_alone([&] {
+    bitmaps_.note({0}, virtual_size());
     const std::vector<std::uint64_t> old_table = metadata_.map().l1_table();
     metadata_.replace_l1_table(std::vector<std::uint64_t>(old_table.size()), false, [](Header&) {});
     cluster_tree().release(old_table);

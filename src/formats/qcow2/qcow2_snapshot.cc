@@ -57,8 +57,13 @@ SnapshotInfo Qcow2Layer::create_snapshot(const Image::NewSnapshot& snapshot) {
 void Qcow2Layer::apply_snapshot(const SnapshotSelector& which) {
   change_alone([&] {
     Snapshots snapshots(metadata_);
-    snapshots.apply(find_snapshot(snapshots.entries(), which));
+    const SnapshotEntry& entry = find_snapshot(snapshots.entries(), which);
+    bitmaps_.before_resize(entry.disk_size_bytes);
+    bitmaps_.note({0}, virtual_size());
+    snapshots.apply(entry);
     virtual_size_ = metadata_.header().size;
+    bitmaps_.resize(virtual_size());
+    bitmaps_.note({0}, virtual_size());
   });
 }
 

@@ -14,7 +14,7 @@ namespace qcowkit::qcow2 {
 // --- Requests ----------------------------------------------------------------------------------
 
 void Qcow2Layer::write(GuestOffset guest_offset, std::span<const std::byte> from) {
-  change([&] { write_inside(guest_offset, from); });
+  change_disk(guest_offset, from.size(), [&] { write_inside(guest_offset, from); });
 }
 
 void Qcow2Layer::write_inside(GuestOffset guest_offset, std::span<const std::byte> from) {
@@ -43,7 +43,8 @@ void Qcow2Layer::write_inside(GuestOffset guest_offset, std::span<const std::byt
 
 void Qcow2Layer::write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
                                 const Image::FillRun& fill) {
-  change([&] { write_in_place_inside(guest_offset, length_bytes, fill); });
+  change_disk(guest_offset, length_bytes,
+              [&] { write_in_place_inside(guest_offset, length_bytes, fill); });
 }
 
 void Qcow2Layer::write_in_place_inside(GuestOffset guest_offset, std::uint64_t length_bytes,

@@ -14,7 +14,8 @@ alignas(4096) constexpr std::array<std::byte, 65536> kZeroes{};
 
 void Qcow2Layer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
                               bool may_unmap) {
-  change([&] { write_zeroes_inside(guest_offset, length_bytes, may_unmap); });
+  change_disk(guest_offset, length_bytes,
+              [&] { write_zeroes_inside(guest_offset, length_bytes, may_unmap); });
 }
 
 void Qcow2Layer::write_zeroes_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
@@ -40,7 +41,7 @@ void Qcow2Layer::write_zeroes_inside(GuestOffset guest_offset, std::uint64_t len
 }
 
 void Qcow2Layer::discard(GuestOffset guest_offset, std::uint64_t length_bytes) {
-  change([&] { discard_inside(guest_offset, length_bytes); });
+  change_disk(guest_offset, length_bytes, [&] { discard_inside(guest_offset, length_bytes); });
 }
 
 void Qcow2Layer::discard_inside(GuestOffset guest_offset, std::uint64_t length_bytes) {
