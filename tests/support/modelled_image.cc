@@ -111,9 +111,9 @@ std::optional<std::string> ModelledImage::compare_map() {
       return fmt::format("map of {} says {}+{}", at, extent.guest_offset, extent.length_bytes);
     }
     bytes.assign(extent.length_bytes, std::byte{0});
-    if (extent.kind == ExtentKind::data) {
+    if (extent.kind == ExtentKind::data && !extent.is_encrypted) {
       extent.storage->read(extent.host_offset.value(), bytes);
-    } else if (extent.kind == ExtentKind::compressed) {
+    } else if (extent.kind == ExtentKind::data || extent.kind == ExtentKind::compressed) {
       image_->read(at, bytes);
     }
     if (std::memcmp(bytes.data(), model_.data() + at, bytes.size()) != 0) {
