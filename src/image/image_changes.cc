@@ -66,6 +66,7 @@ BitmapExtent Image::map_bitmap(const std::string& name, std::uint64_t guest_offs
 }
 
 void Image::merge_bitmap(const std::string& target, Image& source, const std::string& source_name) {
+  map_bitmap(target, 0, 0);  // fails if there is nothing to merge into
   const std::uint64_t end = std::min(virtual_size(), source.virtual_size());
   for (std::uint64_t at = 0; at < end;) {
     const BitmapExtent extent = source.map_bitmap(source_name, at, end - at);

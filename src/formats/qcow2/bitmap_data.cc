@@ -33,6 +33,10 @@ std::vector<BitmapTableEntry> plan_table(const BitmapBits& bits, std::uint64_t e
 }  // namespace
 
 void require_bitmap_fits(std::uint64_t disk_bytes, std::uint32_t granularity_bits) {
+  if (disk_bytes == 0) {
+    // The reference opens no image that has one.
+    throw Error(Errc::unsupported, "A disk without a single byte cannot have bitmaps");
+  }
   const std::uint64_t granules = divide_round_up(disk_bytes, std::uint64_t{1} << granularity_bits);
   if (divide_round_up<std::uint64_t>(granules, 8) <= kBitmapDataBytesMax) return;
   throw Error(Errc::limit_exceeded,

@@ -12,7 +12,8 @@
 
 namespace qcowkit::qcow2 {
 
-/// Throws `Error` (limit_exceeded) if a bitmap of this granularity would take too much memory.
+/// Throws `Error` if a disk of this size cannot have a bitmap of this granularity: limit_exceeded
+/// where it would take too much memory, unsupported.
 void require_bitmap_fits(std::uint64_t disk_bytes, std::uint32_t granularity_bits);
 
 /// Reads what the bitmap has noted. `data_bytes_left` is how much more data the bitmaps of this

@@ -151,7 +151,7 @@ void Metadata::replace_l1_table(std::vector<std::uint64_t> l1_table, bool keep_o
 }
 
 void Metadata::before_change() {
-  if (is_corrupt_.load(std::memory_order_relaxed)) {
+  if (is_corrupt()) {
     throw Error(Errc::corrupt,
                 "the image has been found to be corrupt and is not written to any more; check and "
                 "repair it first");

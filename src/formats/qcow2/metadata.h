@@ -99,6 +99,7 @@ class Metadata {
   void trim_storage();
   /// The image is damaged: says so in its header (version 3) and refuses all further changes.
   void mark_corrupt() noexcept;
+  bool is_corrupt() const noexcept { return is_corrupt_.load(std::memory_order_relaxed); }
 
   /// Called with each host range that has become free.
   void on_free(std::function<void(HostOffset, std::uint64_t bytes)> hook) {

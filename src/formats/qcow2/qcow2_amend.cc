@@ -96,6 +96,7 @@ void change_fields(Header& header, const AmendOptions& options) {
 
 void Qcow2Layer::amend(const AmendOptions& options) {
   change_alone([&] {
+    bitmaps_.store();  // so that the header tells whether there are any
     const Header before = metadata_.header();
     require_possible(options, before);
     const std::uint32_t version = options.version.value_or(before.version);

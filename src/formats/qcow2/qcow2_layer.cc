@@ -167,7 +167,7 @@ CheckReport Qcow2Layer::check(const CheckOptions& options) {
   const RequestGate::Exclusive alone(gate_);
   // Also what a flush leaves in memory: refcounts that went down, and with lazy refcounts all.
   if (!read_only_) {
-    bitmaps_.store();
+    if (!metadata_.is_corrupt()) bitmaps_.store();
     metadata_.close();
   }
   const CheckReport report = check_image(*storage_, read_header(*storage_, true), options);
