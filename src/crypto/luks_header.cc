@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <string_view>
 
@@ -149,6 +150,15 @@ std::uint64_t LuksHeader::key_material_bytes() const noexcept {
 std::size_t LuksHeader::active_key_slots() const noexcept {
   return static_cast<std::size_t>(std::count_if(
       key_slots.begin(), key_slots.end(), [](const LuksKeySlot& slot) { return slot.is_active; }));
+}
+
+bool LuksHeader::probe(std::span<const std::byte> first_bytes) noexcept {
+  constexpr std::size_t kNeeded = offsetof(RawLuksHeader, cipher_name);
+  if (first_bytes.size() < kNeeded) return false;
+  RawLuksHeader raw{};
+  std::memcpy(static_cast<void*>(&raw), first_bytes.data(), kNeeded);
+  return std::memcmp(raw.magic, RawLuksHeader::kMagic.data(), sizeof raw.magic) == 0 &&
+         raw.version == RawLuksHeader::kVersion;
 }
 
 LuksHeader LuksHeader::decode(std::span<const std::byte> bytes, std::uint64_t area_bytes) {

@@ -80,6 +80,9 @@ struct LuksHeader {
   /// What a new volume starts with; digest, salts and identity are still to be filled in.
   LuksHeader(const LuksCipher& cipher, const HashAlgorithm& hash);
 
+  /// True if a file that starts with these bytes is such a volume. Later versions of LUKS are not,
+  /// and to the reference they are raw disks.
+  static bool probe(std::span<const std::byte> first_bytes) noexcept;
   /// Checks what `bytes`, an area's first ones (or all, if the area is shorter), say of an area of
   /// `area_bytes`. Throws `Error`: not_an_image, corrupt or unsupported, naming the field.
   static LuksHeader decode(std::span<const std::byte> bytes, std::uint64_t area_bytes);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "crypto/luks_header.h"
 #include "formats/qcow1/header.h"
 #include "formats/qcow2/header.h"
 
@@ -20,7 +21,7 @@ struct Signature {
 
 using namespace std::string_view_literals;
 
-// Formats whose images must not be taken for raw ones: their bytes are not a disk's.
+// Other formats whose images must not be taken for raw ones: their bytes are not a disk's.
 constexpr std::array kOtherFormats = {
     Signature{"vmdk", 0, "KDMV"sv},
     Signature{"vmdk", 0, "COWD"sv},
@@ -31,7 +32,6 @@ constexpr std::array kOtherFormats = {
     Signature{"qed", 0, "QED\0"sv},
     Signature{"parallels", 0, "WithoutFreeSpace"sv},
     Signature{"parallels", 0, "WithouFreSpacExt"sv},
-    Signature{"luks", 0, "LUKS\xba\xbe"sv},
 };
 
 }  // namespace
@@ -39,6 +39,7 @@ constexpr std::array kOtherFormats = {
 std::string probe_format(std::span<const std::byte> first_bytes) {
   if (qcow1::Header::probe(first_bytes)) return "qcow";
   if (qcow2::Header::probe(first_bytes)) return "qcow2";
+  if (crypto::LuksHeader::probe(first_bytes)) return "luks";
   for (const Signature& signature : kOtherFormats) {
     if (first_bytes.size() >= signature.offset + signature.bytes.size() &&
         std::memcmp(first_bytes.data() + signature.offset, signature.bytes.data(),

@@ -79,6 +79,19 @@ TEST(LuksHeader, TheShortestAreaEndsAtThePayload) {
                {"LUKS header", "payload-offset", "2068480", "2068479"}));
 }
 
+TEST(LuksHeader, OnlyVersion1IsProbed) {
+  RawLuksHeader raw = make_header().encode();
+  const auto bytes = std::as_bytes(std::span(&raw, 1));
+  EXPECT_TRUE(LuksHeader::probe(bytes));
+  EXPECT_TRUE(LuksHeader::probe(bytes.first(8)));
+  EXPECT_FALSE(LuksHeader::probe(bytes.first(7)));
+  raw.version = 2;
+  EXPECT_FALSE(LuksHeader::probe(bytes));
+  raw.version = 1;
+  raw.magic[0] = 'l';
+  EXPECT_FALSE(LuksHeader::probe(bytes));
+}
+
 TEST(LuksHeader, FewerBytesThanAHeaderAreRefused) {
   const RawLuksHeader raw = make_header().encode();
   const auto bytes = std::as_bytes(std::span(&raw, 1));
