@@ -43,6 +43,9 @@ Header header_for(const CreateOptions& options) {
   if (size == 0) {
     throw Error(Errc::invalid_argument, "Image size is too small, cannot be zero length");
   }
+  if (!options.data_file.empty()) {
+    throw Error(Errc::invalid_argument, "a qcow image cannot have an external data file");
+  }
   if (options.encryption == EncryptionFormat::luks) {
     throw Error(Errc::unsupported, "Unsupported encryption format");
   }

@@ -92,6 +92,12 @@ TEST(Qcow1Create, LimitsAreNamed) {
   EXPECT_TRUE(mentions(error_of([&] { validate_create_options(options); }), {"1024", "1023"}));
 }
 
+TEST(Qcow1Create, ExternalDataFileIsRefused) {
+  CreateOptions options = options_for(1 << 20);
+  options.data_file = "data.raw";
+  EXPECT_EQ(error_of([&] { validate_create_options(options); }).code(), Errc::invalid_argument);
+}
+
 TEST(Qcow1Create, EncryptionIsAesWithASecret) {
   CreateOptions options = options_for(1 << 20);
   options.encryption = EncryptionFormat::luks;
