@@ -84,28 +84,30 @@ LayerExtent Qcow1Layer::map(GuestOffset guest_offset, std::uint64_t length_bytes
   return metadata_.map().find(guest_offset, length_bytes);
 }
 
-std::shared_ptr<const Buffer> Qcow1Layer::decompress(const LayerExtent& extent) const {
+void Qcow1Layer::decompress(const LayerExtent& extent, std::span<std::byte> cluster) const {
   thread_local std::vector<std::byte> stream;
   stream.resize(extent.compressed_bytes);
   storage_->read(extent.host_offset.value, stream);
-  auto cluster = std::make_shared<Buffer>(geometry_.cluster_size());
-  if (!codec::decompress(CompressionType::deflate, stream, cluster->span())) {
-    throw Error(
-        Errc::corrupt,
-        fmt::format("compressed cluster at host offset {:#x}: {} bytes do not "
-                    "decompress to a cluster of {} bytes",
-                    extent.host_offset.value, extent.compressed_bytes, geometry_.cluster_size()));
-  }
-  return cluster;
+  if (codec::decompress(CompressionType::deflate, stream, cluster)) return;
+  throw Error(Errc::corrupt,
+              fmt::format("compressed cluster at host offset {:#x}: {} bytes do not "
+                          "decompress to a cluster of {} bytes",
+                          extent.host_offset.value, extent.compressed_bytes, cluster.size()));
 }
 
 void Qcow1Layer::read_compressed(GuestOffset guest_offset, const LayerExtent& extent,
                                  std::span<std::byte> into) {
   std::shared_ptr<const Buffer> cluster = decompressed_.find(extent.host_offset);
-  if (cluster == nullptr) {
-    cluster = decompress(extent);
+  if (cluster == nullptr && into.size() == geometry_.cluster_size()) {
     // Whoever reads whole clusters will hardly come back for the same one.
-    if (into.size() < geometry_.cluster_size()) decompressed_.insert(extent.host_offset, cluster);
+    decompress(extent, into);
+    return;
+  }
+  if (cluster == nullptr) {
+    auto fresh = std::make_shared<Buffer>(geometry_.cluster_size());
+    decompress(extent, fresh->span());
+    cluster = std::move(fresh);
+    decompressed_.insert(extent.host_offset, cluster);
   }
   std::memcpy(into.data(), cluster->data() + geometry_.in_cluster(guest_offset.value), into.size());
 }

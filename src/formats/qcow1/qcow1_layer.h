@@ -91,7 +91,7 @@ class Qcow1Layer final : public Layer {
   std::uint64_t left_in_table(GuestOffset o) const noexcept {
     return geometry_.l1_entry_covers() - (o.value & (geometry_.l1_entry_covers() - 1));
   }
-  std::shared_ptr<const Buffer> decompress(const LayerExtent& extent) const;
+  void decompress(const LayerExtent& extent, std::span<std::byte> cluster) const;
   bool readers_leave() const;
 
   // qcow1_write.cc
