@@ -196,6 +196,7 @@ class Qcow2Layer final : public Layer {
   void resize_alone(std::uint64_t size_bytes, const ResizeOptions& options);
   void grow(std::uint64_t size_bytes, Preallocation preallocation);
   void zero_behind_old_end(GuestOffset old_end, GuestOffset end);
+  void zero_tail(GuestOffset begin, GuestOffset end, bool is_backed);
   void preallocate(GuestOffset begin, GuestOffset end, Preallocation preallocation);
   std::vector<HostRange> copy_table_start(L1Entry table, HostOffset copy, std::uint64_t first_gone);
   void shrink(std::uint64_t size_bytes);

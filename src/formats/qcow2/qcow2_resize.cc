@@ -15,10 +15,6 @@ namespace qcowkit::qcow2 {
 namespace {
 
 void require_possible_size(std::uint64_t size_bytes, const Header& header) {
-  if (size_bytes % kSectorBytes != 0) {
-    throw Error(Errc::invalid_argument,
-                fmt::format("The new size must be a multiple of {}", std::uint32_t{kSectorBytes}));
-  }
   const Geometry g = header.geometry();
   if (size_bytes > kVirtualSizeMax ||
       g.l1_entries_for(size_bytes) * sizeof(std::uint64_t) > kL1TableBytesMax) {
@@ -100,19 +96,23 @@ void Qcow2Layer::grow(std::uint64_t size_bytes, Preallocation preallocation) {
 /// What the last cluster, or a longer backing file, has behind the disk's old end must not show.
 void Qcow2Layer::zero_behind_old_end(GuestOffset old_end, GuestOffset end) {
   const GuestOffset tail_end = std::min(cluster_end(old_end), end);
-  if (old_end < tail_end) {
-    std::vector<std::byte> tail(tail_end - old_end);
-    read_behind_disk(old_end, tail);
-    const bool is_zero = std::ranges::all_of(tail, [](std::byte b) { return b == std::byte{0}; });
-    const bool is_backed = backing() != nullptr && backing()->virtual_size() > old_end.value;
-    if (!is_zero || is_backed) write_zero_bytes(old_end, tail.size());
-  }
+  const bool is_backed = backing() != nullptr && backing()->virtual_size() > old_end.value;
+  zero_tail(old_end, tail_end, is_backed);
   const std::uint64_t backing_end = backing() == nullptr ? 0 : backing()->virtual_size();
   const GuestOffset zero_end{std::min(end.value, align_up(backing_end, geometry_.cluster_size()))};
   if (tail_end < zero_end) {
     zero_subclusters(tail_end, {align_up(zero_end.value, geometry_.subcluster_size())}, true,
                      zero_end);
   }
+}
+
+/// Zeroes a part of a cluster behind the disk's end, if it is not zero already.
+void Qcow2Layer::zero_tail(GuestOffset begin, GuestOffset end, bool is_backed) {
+  if (begin >= end) return;
+  std::vector<std::byte> tail(end - begin);
+  read_behind_disk(begin, tail);
+  const bool is_zero = std::ranges::all_of(tail, [](std::byte b) { return b == std::byte{0}; });
+  if (!is_zero || is_backed) write_zero_bytes(begin, tail.size());
 }
 
 /// Gives all clusters of the range a place of their own, that reads as zeroes.
