@@ -50,6 +50,7 @@ void Metadata::reload(const Header& header) {
   map_.load(header);
   refcounts_.load(header);
   header_prepared_ = false;
+  unclean_ = 0;
   is_corrupt_ = false;
 }
 
@@ -74,20 +75,29 @@ void Metadata::change_header(const std::function<void(Header&)>& change) {
   const MutexLock lock(header_mutex_);
   update_header(change);
   barrier();
+  const bool was_lazy = is_lazy();
   lazy_refcounts_ = header_.version >= 3 && header_.lazy_refcounts();
-  header_prepared_ = false;
+  // From now on, changes need the dirty bit.
+  if (is_lazy() && !was_lazy) header_prepared_ = false;
   guard_.load(storage_, header_);
 }
 
 void Metadata::set_unclean() {
   const MutexLock lock(header_mutex_);
+  ++unclean_;
   if (header_.version < 3 || header_.has(incompatible::kDirty)) return;
   update_header([](Header& header) { header.incompatible_features |= incompatible::kDirty; });
   barrier();
 }
 
-void Metadata::set_clean(Header& header) const {
-  if (!is_lazy()) header.incompatible_features &= ~incompatible::kDirty;
+void Metadata::set_unclean(Header& header) {
+  ++unclean_;
+  if (header.version >= 3) header.incompatible_features |= incompatible::kDirty;
+}
+
+void Metadata::set_clean(Header& header) {
+  --unclean_;
+  if (!is_lazy() && unclean_ == 0) header.incompatible_features &= ~incompatible::kDirty;
 }
 
 void Metadata::trim_storage() {
@@ -137,8 +147,7 @@ void Metadata::replace_l1_table(std::vector<std::uint64_t> l1_table, bool keep_o
   const Header old = header();
   const std::vector<be64> raw(l1_table.begin(), l1_table.end());
   // A table without entries needs no place.
-  const HostOffset place =
-      raw.empty() ? old.l1_table_offset : write_table(std::as_bytes(std::span(raw)));
+  const HostOffset place = raw.empty() ? HostOffset{} : write_table(std::as_bytes(std::span(raw)));
   change_header([&](Header& header) {
     header.l1_table_offset = place;
     header.l1_size = static_cast<std::uint32_t>(l1_table.size());
@@ -364,7 +373,7 @@ void Metadata::close() {
   refcounts_.end_write(rest, succeeded);
   if (wrote) barrier();
   const MutexLock header_lock(header_mutex_);
-  if (is_lazy() && header_prepared_ && header_.has(incompatible::kDirty)) {
+  if (is_lazy() && header_prepared_ && unclean_ == 0 && header_.has(incompatible::kDirty)) {
     update_header([](Header& header) { header.incompatible_features &= ~incompatible::kDirty; });
     barrier();
     header_prepared_ = false;

@@ -89,11 +89,10 @@ class Metadata {
   /// like this is repaired when it is next opened for writing. Version 2 cannot say so.
   void set_unclean();
   /// For `change_header`: the same, together with another change.
-  static void set_unclean(Header& header) {
-    if (header.version >= 3) header.incompatible_features |= incompatible::kDirty;
-  }
-  /// For `change_header`: they agree again.
-  void set_clean(Header& header) const;
+  void set_unclean(Header& header);
+  /// For `change_header`: they agree again. After a change that failed between the two, the image
+  /// stays marked until it is repaired.
+  void set_clean(Header& header);
 
   /// Cuts off what lies behind the last host cluster in use.
   void trim_storage();
@@ -136,6 +135,7 @@ class Metadata {
   std::atomic<bool> lazy_refcounts_{false};  // as the header says
   std::atomic<bool> header_prepared_{false};
   std::atomic<bool> is_corrupt_{false};
+  std::atomic<int> unclean_{0};  // changes after which `set_clean` has not been called
 
   /// One table is installed at a time.
   Mutex table_mutex_;

@@ -111,6 +111,7 @@ void Qcow2Layer::amend(const AmendOptions& options) {
       metadata_.close();
       metadata_.change_header([&](Header& header) { change_fields(header, options); });
       has_backing_name_ = !metadata_.header().backing_file.empty();
+      metadata_.before_change();  // more changes may follow
     }
     if (options.key_slot) change_key_slots(*options.key_slot, options.force);
     if (options.size_bytes) resize_alone(*options.size_bytes, {Preallocation::off, true});

@@ -357,8 +357,9 @@ void Refcounts::defer_free(HostOffset host_offset, std::uint64_t bytes) {
 }
 
 void Refcounts::defer_free_locked(HostOffset host_offset, std::uint64_t bytes) {
-  // A damaged image may map guest clusters to where the header or a table lies: those stay.
-  if (guard_.hit(host_offset, bytes) != nullptr) return;
+  // A damaged image may map guest clusters to where the header or a table lies: those stay. But a
+  // table that the disk and a snapshot shared goes on with one reference less.
+  if (guard_.hit(host_offset, bytes, overlap::kInactiveL2) != nullptr) return;
   if (!deferred_.empty()) {
     DeferredFree& last = deferred_.back();
     const bool whole_clusters = geometry_.in_cluster(host_offset.value) == 0 &&

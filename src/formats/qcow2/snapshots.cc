@@ -136,7 +136,7 @@ void Snapshots::remove(const SnapshotEntry& entry) {
   metadata_.change_header([&](Header& header) {
     header.nb_snapshots = static_cast<std::uint32_t>(entries.size());
     header.snapshots_offset = place;
-    Metadata::set_unclean(header);
+    metadata_.set_unclean(header);
   });
   free_table(old_header);
   ClusterTree tree(metadata_.storage(), metadata_.refcounts(), metadata_.map().rules());
