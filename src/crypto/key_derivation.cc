@@ -97,8 +97,12 @@ double measure_iterations_per_second(const HashAlgorithm& hash, double time_ms) 
     const double seconds = processor_seconds() - started;
     if (seconds >= enough_seconds) return iterations / seconds;
     // A clock that stands still must not keep us here.
-    if (iterations >= kIterationsMax / 2) return iterations / enough_seconds;
+    if (iterations >= kDigestsMax / 2) return iterations / enough_seconds;
   }
+}
+
+std::uint32_t iterations_max(const HashAlgorithm& hash, std::size_t key_bytes) noexcept {
+  return static_cast<std::uint32_t>(kDigestsMax / divide_round_up(key_bytes, hash.digest_bytes));
 }
 
 std::uint32_t iterations_for(double iterations_per_second, const HashAlgorithm& hash,
@@ -106,7 +110,7 @@ std::uint32_t iterations_for(double iterations_per_second, const HashAlgorithm& 
   const auto digests = static_cast<double>(divide_round_up(key_bytes, hash.digest_bytes));
   const double iterations = iterations_per_second * time_ms / 1000 / digests;
   return static_cast<std::uint32_t>(
-      std::clamp(iterations, double{kIterationsMin}, double{kIterationsMax}));
+      std::clamp<double>(iterations, kIterationsMin, iterations_max(hash, key_bytes)));
 }
 
 }  // namespace qcowkit::crypto

@@ -22,9 +22,12 @@ double measure_iterations_per_second(const HashAlgorithm& hash, double time_ms);
 
 /// Below this, a passphrase would be too cheap to guess (LUKS specification, "Prerequisites").
 inline constexpr std::uint32_t kIterationsMin = 1000;
-/// A bound for what an image may ask for: some minutes of work for a slot at worst. (Ten times what
-/// ten seconds of a fast machine are.)
-inline constexpr std::uint32_t kIterationsMax = 1u << 28;
+/// A bound for the digests that an image may make us compute for one key: half a minute with the
+/// usual hash, a few with the slowest. (Several times what ten seconds of a fast machine are.)
+inline constexpr std::uint32_t kDigestsMax = 1u << 28;
+
+/// The most iterations that deriving `key_bytes` may take.
+std::uint32_t iterations_max(const HashAlgorithm& hash, std::size_t key_bytes) noexcept;
 
 /// The iterations with which deriving `key_bytes` takes `time_ms`, within the bounds above.
 std::uint32_t iterations_for(double iterations_per_second, const HashAlgorithm& hash,

@@ -40,12 +40,13 @@ void set_text(char (&field)[kSize], std::string_view text) {
   std::copy_n(text.begin(), std::min(text.size(), kSize - 1), field);
 }
 
-void require_iterations(const std::string& field, std::uint32_t iterations) {
+void require_iterations(const std::string& field, std::uint32_t iterations,
+                        std::uint32_t iterations_max) {
   if (iterations == 0) corrupt(field + ": 0 iterations; expected at least 1");
-  if (iterations > kIterationsMax) {
+  if (iterations > iterations_max) {
     throw Error(Errc::limit_exceeded,
                 fmt::format("LUKS header: {}: {} iterations; expected at most {}", field,
-                            iterations, kIterationsMax));
+                            iterations, iterations_max));
   }
 }
 
@@ -78,7 +79,8 @@ const HashAlgorithm& decode_hash(const RawLuksHeader& raw) {
   }
 }
 
-LuksKeySlot decode_key_slot(const RawLuksKeySlot& raw, std::size_t index) {
+LuksKeySlot decode_key_slot(const RawLuksKeySlot& raw, std::size_t index,
+                            std::uint32_t iterations_max) {
   LuksKeySlot slot;
   const std::string name = fmt::format("key slot {}", index);
   slot.is_active = raw.active == RawLuksKeySlot::kActive;
@@ -87,7 +89,7 @@ LuksKeySlot decode_key_slot(const RawLuksKeySlot& raw, std::size_t index) {
                         name, std::uint32_t{raw.active}, RawLuksKeySlot::kActive,
                         RawLuksKeySlot::kInactive));
   }
-  if (slot.is_active) require_iterations(name, raw.iterations);
+  if (slot.is_active) require_iterations(name, raw.iterations, iterations_max);
   if (raw.stripes != kLuksStripes) {
     corrupt(
         fmt::format("{}: {} stripes; expected {}", name, std::uint32_t{raw.stripes}, kLuksStripes));
@@ -174,10 +176,12 @@ LuksHeader LuksHeader::decode(std::span<const std::byte> bytes, std::uint64_t ar
   std::copy(std::begin(raw.mk_digest_salt), std::end(raw.mk_digest_salt),
             header.master_key_salt.begin());
   header.master_key_iterations = raw.mk_digest_iter;
-  require_iterations("mk-digest-iter", header.master_key_iterations);
+  require_iterations("mk-digest-iter", header.master_key_iterations,
+                     iterations_max(*header.hash, kLuksDigestBytes));
   header.uuid = text_of(raw.uuid, "uuid");
+  const std::uint32_t slot_max = iterations_max(*header.hash, header.cipher.key_bytes());
   for (std::size_t i = 0; i < kLuksKeySlots; ++i) {
-    header.key_slots[i] = decode_key_slot(raw.key_slots[i], i);
+    header.key_slots[i] = decode_key_slot(raw.key_slots[i], i, slot_max);
   }
   require_layout(header, area_bytes);
   return header;

@@ -42,8 +42,8 @@ class SectorTraffic {
     const std::uint64_t finished = finished_.load();
     if (started_.load() == finished) {
       read();
-      std::atomic_thread_fence(std::memory_order_acquire);
-      if (started_.load() == finished) return;
+      // Changes nothing, but unlike a load it cannot go before what `read` has looked at.
+      if (started_.fetch_add(0) == finished) return;
     }
     const GuestRangeLock::Holder holder(lock_, first_sector(guest_offset),
                                         sector_behind(guest_offset, length_bytes));

@@ -60,7 +60,8 @@ TEST(KeyDerivation, IterationsScaleWithTimeAndLengthOfKey) {
 TEST(KeyDerivation, IterationsStayWithinTheirBounds) {
   const HashAlgorithm& sha256 = *find_hash("sha256");
   EXPECT_EQ(iterations_for(1e6, sha256, 32, 0.01), kIterationsMin);
-  EXPECT_EQ(iterations_for(1e9, sha256, 32, 1e9), kIterationsMax);
+  EXPECT_EQ(iterations_for(1e9, sha256, 32, 1e9), kDigestsMax);
+  EXPECT_EQ(iterations_for(1e9, sha256, 64, 1e9), kDigestsMax / 2);
 }
 
 TEST(KeyDerivation, MeasuredSpeedIsThatOfARealMachine) {

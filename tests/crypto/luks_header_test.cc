@@ -203,9 +203,9 @@ const std::vector<Damage>& damages() {
        Errc::corrupt,
        {"mk-digest-iter", "0 iterations"}},
       {"DigestIterationsHostile",
-       [](RawLuksHeader& raw) { raw.mk_digest_iter = kIterationsMax + 1; },
+       [](RawLuksHeader& raw) { raw.mk_digest_iter = kDigestsMax + 1; },
        Errc::limit_exceeded,
-       {"mk-digest-iter", std::to_string(kIterationsMax + 1), std::to_string(kIterationsMax)}},
+       {"mk-digest-iter", "268435457 iterations", "268435456"}},
       {"UuidEndless",
        [](RawLuksHeader& raw) { std::memset(raw.uuid, '0', sizeof raw.uuid); },
        Errc::corrupt,
@@ -223,6 +223,11 @@ const std::vector<Damage>& damages() {
        [](RawLuksHeader& raw) { raw.key_slots[2].iterations = 0xffffffff; },
        Errc::limit_exceeded,
        {"key slot 2", "4294967295"}},
+      // Its key takes two digests for each iteration.
+      {"SlotIterationsJustTooMany",
+       [](RawLuksHeader& raw) { raw.key_slots[2].iterations = kDigestsMax / 2 + 1; },
+       Errc::limit_exceeded,
+       {"key slot 2", "134217729 iterations", "134217728"}},
       {"SlotStripes0",
        [](RawLuksHeader& raw) { raw.key_slots[2].stripes = 0; },
        Errc::corrupt,
@@ -279,8 +284,8 @@ INSTANTIATE_TEST_SUITE_P(Fields, LuksHeaderDamage, testing::ValuesIn(damages()),
 // What is at its limit is still good.
 TEST(LuksHeader, ValuesAtTheirLimitsAreTaken) {
   RawLuksHeader raw = make_header().encode();
-  raw.mk_digest_iter = kIterationsMax;
-  raw.key_slots[2].iterations = kIterationsMax;
+  raw.mk_digest_iter = kDigestsMax;
+  raw.key_slots[2].iterations = kDigestsMax / 2;
   raw.key_slots[0].key_material_offset = 2;
   raw.key_slots[7].key_material_offset = raw.key_slots[7].key_material_offset + 4;
   raw.key_slots[5].iterations = 0;  // of an inactive slot
