@@ -19,7 +19,7 @@ namespace qcowkit::test {
 namespace {
 
 constexpr std::size_t kRequests = 40;
-constexpr std::uint64_t kMoments = kIsSanitized ? 10 : 60;
+constexpr std::uint64_t kMoments = kIsSanitized ? 10 : 50;
 constexpr std::uint64_t kCrashesPerMoment = 3;
 
 class Qcow1Crash : public testing::TestWithParam<Qcow1Shape> {
@@ -91,7 +91,7 @@ class Qcow1Crash : public testing::TestWithParam<Qcow1Shape> {
 };
 
 TEST_P(Qcow1Crash, LeavesEveryByteThatWasFlushedAndNothingElse) {
-  for_each_seed(kIsSanitized ? 1 : 4, run_seed, [] { return HasFailure(); });
+  for_each_seed(kIsSanitized ? 1 : 3, run_seed, [] { return HasFailure(); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Qcow1Crash, testing::ValuesIn(small_qcow1_shapes()),

@@ -38,11 +38,11 @@ std::vector<Qcow1Shape> qcow1_shapes() {
       {"SmallTablesTinyCache", 9, 6, 100 * kKiB + 512, true, false, 1},
       {"LargeTablesTinyCache", 9, 13, 5 * kMiB, false, false, 1},
       {"LargeClusters", 16, 13, 4 * kMiB + 1536},
-      {"LargeClustersOverBacking", 16, 6, 9 * kMiB, true},
+      {"LargeClustersOverBacking", 16, 6, 9 * kMiB / 2, true},
       {"OddSize", 12, 6, 600 * kKiB + 77},
       {"Encrypted", 12, 9, 3 * kMiB + 512, false, true},
       {"EncryptedOverBacking", 9, 12, 512 * kKiB, true, true},
-      {"EncryptedLargeClusters", 16, 6, 5 * kMiB, true, true, 1},
+      {"EncryptedLargeClusters", 16, 6, 9 * kMiB / 2, true, true, 1},
   };
 }
 

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::uint64_t kAll = std::numeric_limits<std::uint64_t>::max();
 constexpr std::size_t kRequestsBefore = 15;
-constexpr std::size_t kRequests = 30;
+constexpr std::size_t kRequests = 22;
 
 struct NamedFault {
   const char* name;
@@ -138,7 +138,7 @@ TEST_P(Qcow1Fault, FailuresAreReportedAndHarmless) {
     at_start.flushed();
   }
   const std::vector<Operation> requests = draw_requests(shape, 2, kRequests);
-  constexpr std::uint64_t kStride = kIsSanitized ? 7 : 1;
+  constexpr std::uint64_t kStride = kIsSanitized ? 29 : 1;
   for (const NamedFault& fault : kFaults) {
     SCOPED_TRACE(fault.name);
     for (std::uint64_t at = 1;; at += kStride) {

@@ -8,12 +8,12 @@ namespace qcowkit::test {
 
 std::vector<Qcow1Shape> small_qcow1_shapes() {
   return {
-      {"Usual", 12, 6, 600 * 1024 + 512},
+      {"Usual", 12, 6, 300 * 1024 + 512},
       {"SmallTables", 9, 6, 80 * 1024},
       {"SmallTablesTinyCache", 9, 6, 200 * 1024 + 100, false, false, 1},
       {"OverBackingTinyCache", 9, 12, 150 * 1024 + 512, true, false, 1},
-      {"OverBacking", 12, 6, 600 * 1024, true},
-      {"LargeClusters", 16, 6, 450 * 1024, true},
+      {"OverBacking", 12, 6, 300 * 1024, true},
+      {"LargeClusters", 16, 6, 260 * 1024, true},
       {"Encrypted", 9, 6, 80 * 1024, false, true},
       {"EncryptedOverBacking", 12, 6, 300 * 1024 + 512, true, true},
   };
