@@ -128,11 +128,14 @@ void Qcow2Layer::upgrade() {
 }
 
 void Qcow2Layer::downgrade() {
+  // A cluster that two tables share loses its references one by one.
+  metadata_.set_unclean();
   expand_zero_flags(metadata_, has_backing_name_, [&](GuestOffset guest, HostOffset host) {
     write_zero_data(guest, host, geometry_.cluster_size());
   });
   metadata_.close();
-  metadata_.change_header([](Header& header) {
+  metadata_.change_header([&](Header& header) {
+    metadata_.set_clean(header);
     header.version = 2;
     header.incompatible_features = 0;
     header.compatible_features = 0;
