@@ -5,12 +5,14 @@
 
 #include <cstring>
 #include <functional>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "crypto/key_derivation.h"
 #include "tests/crypto/luks_fixture.h"
 #include "tests/support/errors.h"
+#include "tests/support/seeds.h"
 
 namespace qcowkit::crypto {
 namespace {
@@ -290,6 +292,30 @@ TEST(LuksHeader, ValuesAtTheirLimitsAreTaken) {
   raw.key_slots[7].key_material_offset = raw.key_slots[7].key_material_offset + 4;
   raw.key_slots[5].iterations = 0;  // of an inactive slot
   decode(raw);
+}
+
+TEST(LuksHeader, RandomDamageIsRefusedOrLeavesAHeaderThatMakesSense) {
+  const auto run = [](std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    RawLuksHeader raw = make_header().encode();
+    const auto bytes = std::as_writable_bytes(std::span(&raw, 1));
+    for (std::uint64_t i = random() % 4 + 1; i > 0; --i) {
+      bytes[random() % bytes.size()] = static_cast<std::byte>(random());
+    }
+    try {
+      const LuksHeader header = decode(raw);
+      EXPECT_LE(header.payload_offset_bytes(), kAreaBytes);
+      for (const LuksKeySlot& slot : header.key_slots) {
+        EXPECT_LE(slot.key_material_offset_bytes() + header.key_material_bytes(),
+                  header.payload_offset_bytes());
+        EXPECT_LE(slot.is_active ? slot.iterations : 0, kDigestsMax);
+      }
+    } catch (const Error& error) {
+      EXPECT_TRUE(mentions(error, {"LUKS header"}));
+    }
+    if (testing::Test::HasFailure()) ADD_FAILURE() << "seed " << seed;
+  };
+  test::for_each_seed(20000, run, [] { return testing::Test::HasFailure(); });
 }
 
 TEST(LuksHeader, EcbNeedsNoIvGenerator) {
