@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cstring>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -180,51 +178,6 @@ TEST(CipherModes, NamesAndModesBelongTogether) {
   for (const CipherMode mode : kModes) EXPECT_EQ(find_cipher_mode(name_of(mode)), mode);
   EXPECT_FALSE(find_cipher_mode("gcm"));
   EXPECT_FALSE(find_cipher_mode(""));
-}
-
-TEST(InitialisationVector, PlainForgetsTheUpperBitsAndPlain64DoesNot) {
-  Bytes ivs(32);
-  IvGenerator(IvRule::plain).fill(0x1ffffffff, 16, ivs);
-  EXPECT_EQ(to_hex(ivs),
-            "ffffffff000000000000000000000000"
-            "00000000000000000000000000000000");
-  IvGenerator(IvRule::plain64).fill(0x1ffffffff, 16, ivs);
-  EXPECT_EQ(to_hex(ivs),
-            "ffffffff010000000000000000000000"
-            "00000000020000000000000000000000");
-}
-
-TEST(InitialisationVector, ShortBlocksHaveShortVectors) {
-  Bytes ivs(16);
-  IvGenerator(IvRule::plain64).fill(0x0102030405060708, 8, ivs);
-  EXPECT_EQ(to_hex(ivs), "08070605040302010907060504030201");
-}
-
-TEST(InitialisationVector, EssivIsTheEncryptedPlain64) {
-  const BlockCipherAlgorithm& aes = *find_block_cipher("aes-256");
-  const Bytes key = make_content(11, 32);
-  Bytes expected(48);
-  IvGenerator(IvRule::plain64).fill(77, 16, expected);
-  BlockCipher(aes, key).encrypt(expected);
-  Bytes ivs(48);
-  IvGenerator(BlockCipher(aes, key)).fill(77, 16, ivs);
-  EXPECT_EQ(ivs, expected);
-}
-
-TEST(OldAesCipher, IsCbcWithThePasswordAsItsKey) {
-  const Bytes plain = make_content(3, 3 * kSectorBytes);
-  for (const std::string_view password :
-       {"", "short", "sixteen bytes ok", "longer than 16 bytes"}) {
-    Bytes key(16);
-    std::memcpy(key.data(), password.data(), std::min<std::size_t>(16, password.size()));
-    Bytes expected = plain;
-    make_sector_cipher(*find_block_cipher("aes-128"), CipherMode::cbc, IvGenerator(IvRule::plain64),
-                       key)
-        ->encrypt(5, expected);
-    Bytes bytes = plain;
-    make_old_aes_cipher(Secret(password))->encrypt(5, bytes);
-    EXPECT_EQ(bytes, expected) << '"' << password << '"';
-  }
 }
 
 }  // namespace

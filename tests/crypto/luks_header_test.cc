@@ -327,25 +327,5 @@ TEST(LuksHeader, EcbNeedsNoIvGenerator) {
   }
 }
 
-TEST(LuksCipher, OptionsThatDoNotFitAreRefusedByName) {
-  const auto refused = [](LuksOptions options) {
-    return error_of([&] { const LuksCipher cipher(options); });
-  };
-  EXPECT_TRUE(mentions(refused(luks_options("3des")), {"'3des'"}));
-  EXPECT_TRUE(mentions(refused(luks_options("", "ofb")), {"'ofb'"}));
-  EXPECT_TRUE(mentions(refused(luks_options("", "", "random")), {"'random'"}));
-  EXPECT_TRUE(mentions(refused(luks_options("", "", "none")), {"'none'"}));
-  EXPECT_TRUE(mentions(refused(luks_options("", "", "essiv", "sm3")), {"'sm3'"}));
-  EXPECT_TRUE(mentions(refused(luks_options("cast5-128")), {"xts", "cast5-128"}));
-  EXPECT_TRUE(mentions(refused(luks_options("cast5-128", "cbc", "essiv")),
-                       {"essiv:sha256", "32 bytes", "cast5"}));
-}
-
-TEST(LuksCipher, DefaultsAreThoseOfTheReference) {
-  EXPECT_EQ(LuksCipher(LuksOptions{}).algorithm().name, "aes-256");
-  EXPECT_EQ(LuksCipher(LuksOptions{}).mode_field(), "xts-plain64");
-  EXPECT_EQ(LuksCipher(luks_options("", "cbc", "essiv")).mode_field(), "cbc-essiv:sha256");
-}
-
 }  // namespace
 }  // namespace qcowkit::crypto

@@ -3,14 +3,11 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cstring>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "formats/sector_traffic.h"
 #include "qcowkit/error.h"
 #include "storage/memory_storage.h"
 #include "tests/support/content.h"
@@ -109,47 +106,6 @@ TEST_F(EncryptedIo, AFailedReadOfAnEdgeWritesNothing) {
                Error);
   faulty.plan().disarm();
   EXPECT_EQ(read(0, kSpaceBytes), model_);
-}
-
-// Each thread owns a part of a sector that it shares with others.
-TEST_F(EncryptedIo, WritersOfOneSectorKeepEachOthersBytes) {
-  constexpr std::uint64_t kThreads = 4;
-  constexpr std::uint64_t kPartBytes = 300;
-  constexpr int kRounds = 200;
-  SectorTraffic traffic;
-  std::vector<std::thread> threads;
-  std::atomic<int> wrong = 0;
-  for (std::uint64_t t = 0; t < kThreads; ++t) {
-    threads.emplace_back([&, t] {
-      const std::uint64_t begin = t * kPartBytes;
-      std::vector<std::byte> found(kPartBytes);
-      for (int round = 1; round <= kRounds; ++round) {
-        const std::vector<std::byte> bytes(kPartBytes, static_cast<std::byte>(round));
-        {
-          const SectorTraffic::Writing writing(traffic, {begin}, kPartBytes);
-          write_encrypted(run(begin), bytes);
-        }
-        traffic.read({begin}, kPartBytes, [&] { read_encrypted(run(begin), found); });
-        if (found != bytes) ++wrong;
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(wrong, 0);
-}
-
-TEST(SectorTraffic, AReadDuringAWriteIsDoneAgain) {
-  SectorTraffic traffic;
-  int reads = 0;
-  traffic.read({0}, 512, [&] { ++reads; });
-  EXPECT_EQ(reads, 1);
-
-  reads = 0;
-  traffic.read({0}, 512, [&] {
-    // Somebody writes elsewhere while the first attempt is under way.
-    if (++reads == 1) const SectorTraffic::Writing writing(traffic, {4096}, 512);
-  });
-  EXPECT_EQ(reads, 2);
 }
 
 }  // namespace
