@@ -27,8 +27,10 @@ class LuksCipher {
   CipherMode mode() const noexcept { return mode_; }
   /// "plain64", "plain", "essiv", or "none".
   std::string_view iv_name() const noexcept { return iv_name_; }
-  /// Empty: none.
-  std::string_view iv_hash_name() const noexcept { return iv_hash_ ? iv_hash_->name : ""; }
+  /// Empty: none is used, whatever the header says.
+  std::string_view iv_hash_name() const noexcept {
+    return iv_rule_ == IvRule::essiv ? iv_hash_->name : "";
+  }
   std::size_t key_bytes() const noexcept { return key_bytes_of(*algorithm_, mode_); }
   /// As the header has it: "cbc-essiv:sha256".
   std::string mode_field() const;
@@ -43,7 +45,7 @@ class LuksCipher {
   CipherMode mode_ = CipherMode::xts;
   std::string_view iv_name_;
   IvRule iv_rule_ = IvRule::plain64;
-  const HashAlgorithm* iv_hash_ = nullptr;
+  const HashAlgorithm* iv_hash_ = nullptr;  // may be named without being used; not null with essiv
   const BlockCipherAlgorithm* essiv_algorithm_ = nullptr;  // with essiv
 };
 

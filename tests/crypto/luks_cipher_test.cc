@@ -27,6 +27,13 @@ TEST(LuksCipher, OptionsThatDoNotFitAreRefusedByName) {
                        {"essiv:sha256", "32 bytes", "cast5"}));
 }
 
+TEST(LuksCipher, AHashThatIsNotUsedIsStoredButNotTold) {
+  const LuksCipher cipher(luks_options("", "", "plain64", "sha1"));
+  EXPECT_EQ(cipher.mode_field(), "xts-plain64:sha1");
+  EXPECT_EQ(cipher.iv_hash_name(), "");
+  EXPECT_EQ(LuksCipher(luks_options("", "", "essiv")).iv_hash_name(), "sha256");
+}
+
 TEST(LuksCipher, DefaultsAreThoseOfTheReference) {
   EXPECT_EQ(LuksCipher(LuksOptions{}).algorithm().name, "aes-256");
   EXPECT_EQ(LuksCipher(LuksOptions{}).mode_field(), "xts-plain64");
