@@ -15,6 +15,8 @@ namespace qcowkit::cli {
 
 namespace {
 
+constexpr std::uint64_t kSectorBytes = 512;
+
 /// Options that exist, but only for new images.
 void refuse_creation_options(std::string_view format, std::string_view list) {
   for (const KeyValue& entry : parse_key_values(list)) {
@@ -48,6 +50,7 @@ std::uint64_t size_of(const OptionValues& values) {
   if (size > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) {
     throw Failure("Image size cannot be negative");
   }
+  if (size % kSectorBytes != 0) throw Failure("The new size must be a multiple of 512");
   return size;
 }
 

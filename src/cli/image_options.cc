@@ -20,12 +20,6 @@ bool boolean_value(std::string_view name, std::string_view value) {
   return *flag;
 }
 
-EncryptionFormat encryption_value(std::string_view value) {
-  if (value == "aes") return EncryptionFormat::aes;
-  if (value == "luks") return EncryptionFormat::luks;
-  throw not_accepted("format", value);
-}
-
 void set_overlap_template(ImageOptions& options, std::string_view name, const std::string& value) {
   if (value != "none" && value != "constant" && value != "cached" && value != "all") {
     throw Failure(
@@ -90,7 +84,7 @@ constexpr Apply kSetKeySecret = [](ImageOptions& o, std::string_view, const std:
   o.key_secret = v;
 };
 constexpr Apply kSetEncryption = [](ImageOptions& o, std::string_view, const std::string& v) {
-  o.encryption = encryption_value(v);
+  o.encryption = v;
 };
 
 constexpr std::array kOptions = {

@@ -21,7 +21,7 @@ struct ImageOptions {
   std::optional<std::string> own_path;   ///< "filename": the driver is the file's
   std::optional<std::string> file_path;  ///< "file.filename": the driver is the format's
   std::optional<std::string> key_secret;
-  std::optional<EncryptionFormat> encryption;  ///< what the image is said to be encrypted with
+  std::optional<std::string> encryption;  ///< what the image is said to be encrypted with
 
   std::uint64_t cache_bytes = 0;
   std::uint64_t l2_cache_bytes = 0;

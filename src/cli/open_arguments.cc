@@ -64,18 +64,16 @@ void require_secrets(const Image& image, const OpenOptions& options) {
 }
 
 /// Refuses an image that is encrypted in another way than its options say.
-void require_encryption(const Image& image, EncryptionFormat expected) {
-  const auto text = [](EncryptionFormat format) {
-    return format == EncryptionFormat::aes ? "aes" : "luks";
-  };
-  const EncryptionFormat found = image.info().encryption;
-  if (found == expected) return;
-  if (found == EncryptionFormat::none) {
-    throw Failure(fmt::format("No encryption in image header, but options specified format '{}'",
-                              text(expected)));
+void require_encryption(const Image& image, std::string_view expected) {
+  const EncryptionFormat format = image.info().encryption;
+  if (format == EncryptionFormat::none) {
+    throw Failure(
+        fmt::format("No encryption in image header, but options specified format '{}'", expected));
   }
+  const std::string_view found = format == EncryptionFormat::aes ? "aes" : "luks";
+  if (found == expected) return;
   throw Failure(fmt::format("Header reported '{}' encryption format but options specify '{}'",
-                            text(found), text(expected)));
+                            found, expected));
 }
 
 std::unique_ptr<Image> open_checked(const ImageName& name, const OpenOptions& options) {

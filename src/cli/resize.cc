@@ -62,6 +62,14 @@ void require_shrink_option(const Arguments& arguments, Console& console) {
       "performing such an operation, make sure there is no important data there.");
 }
 
+/// A size that only bare files can have is not rounded but refused.
+void require_whole_sectors(const Image& image, std::uint64_t size_bytes) {
+  constexpr std::uint64_t kSectorBytes = 512;
+  if (image.cluster_size() != 0 && size_bytes % kSectorBytes != 0) {
+    throw Failure("The new size must be a multiple of 512");
+  }
+}
+
 void resize_image(Image& image, std::uint64_t size_bytes, const ResizeOptions& options) {
   try {
     image.resize(size_bytes, options);
@@ -97,6 +105,7 @@ int run(const Arguments& arguments, Console& console) {
     require_shrink_option(arguments, console);
     options.may_shrink = true;
   }
+  require_whole_sectors(*image, wanted_bytes);
   resize_image(*image, wanted_bytes, options);
   close_image(*image, name);
   if (!arguments.has("-q")) console.write("Image resized.\n");

@@ -71,7 +71,13 @@ class SideBySide : public Conformance {
       return without_disk_size(run_in(directory, {"qemu-img", "info", name}).out);
     };
     EXPECT_EQ(undated(describe("ours")), undated(describe("reference")));
-    const CommandResult check = run_in("ours", {"qemu-img", "check", name});
+    Words words = {"qemu-img", "check", name};
+    const std::string text = describe("ours");
+    // Backing files need not be there.
+    if (text.find("file format: qcow2") != text.npos && text.find("backing file:") != text.npos) {
+      words[2] = R"(json:{"driver":"qcow2","backing":null,"file.filename":")" + name + "\"}";
+    }
+    const CommandResult check = run_in("ours", words);
     constexpr int kNothingToCheck = 63;
     EXPECT_TRUE(check.ok() || check.exit_code == kNothingToCheck) << check.out << check.err;
   }
@@ -99,6 +105,11 @@ class SideBySide : public Conformance {
     Words words = {"qemu-img"};
     words.insert(words.end(), arguments.begin(), arguments.end());
     CommandResult reference = run_in("reference", words);
+    // It measures the time that a passphrase takes, and fails where that is too short to measure.
+    for (int tries = 0; tries < 50 && reference.err.find("CPU usage") != std::string::npos;
+         ++tries) {
+      reference = run_in("reference", words);
+    }
     words[0] = QCOWKIT_TOOL;
     CommandResult ours = run_in("ours", words);
     reference.out = undated(reference.out);
@@ -109,9 +120,11 @@ class SideBySide : public Conformance {
   }
 
  private:
+  /// Both are written anew, so that both occupy the same space.
   void share(const std::string& name) const {
-    std::filesystem::copy_file(file("reference/" + name), file("ours/" + name),
-                               std::filesystem::copy_options::overwrite_existing);
+    const std::string bytes = read_file("reference/" + name);
+    write_file("reference/" + name, bytes);
+    write_file("ours/" + name, bytes);
   }
 
   static std::string undated(const std::string& text) {
