@@ -85,6 +85,26 @@ void for_each_l2_table(Storage& storage, const Geometry& geometry,
   }
 }
 
+/// How many entries from `first` on say nothing else but that their host clusters lie side by side;
+/// 0 if the first does not.
+std::uint64_t ClusterTree::plain_run(std::span<const std::byte> table, std::uint64_t first) const {
+  const Geometry& g = rules_.geometry;
+  if (g.extended_l2() || rules_.data_file) return 0;
+  const std::uint64_t offset_bits = RawL2Entry::kOffsetMask & ~(g.cluster_size() - 1);
+  const auto entry = [&](std::uint64_t i) {
+    return load_big_endian<std::uint64_t>(table.data() + i * sizeof(std::uint64_t)) &
+           ~RawL2Entry::kCopied;
+  };
+  std::uint64_t expected = entry(first);
+  if (expected == 0 || (expected & ~offset_bits) != 0) return 0;
+  std::uint64_t end = first;
+  while (end < g.l2_entries() && entry(end) == expected) {
+    ++end;
+    expected += g.cluster_size();
+  }
+  return end - first;
+}
+
 /// What the table's entries lead to.
 void ClusterTree::collect_ranges(const L2TableView& table) {
   const Geometry& g = rules_.geometry;
@@ -93,6 +113,12 @@ void ClusterTree::collect_ranges(const L2TableView& table) {
   for (std::uint64_t i = 0; i < g.l2_entries(); ++i) {
     const RawL2Entry raw = RawL2Entry::load(table.entries.data(), i, g);
     if (raw.descriptor == 0) continue;
+    if (const std::uint64_t count = plain_run(table.entries, i)) {
+      const HostOffset first{raw.descriptor & RawL2Entry::kOffsetMask};
+      append_range(ranges_, {first, count * g.cluster_size()});
+      i += count - 1;
+      continue;
+    }
     const L2Mapping mapping = L2Mapping::decode(raw, rules_);
     switch (mapping.kind) {
       case L2Mapping::Kind::invalid:
@@ -114,13 +140,30 @@ void ClusterTree::collect_ranges(const L2TableView& table) {
 }
 
 bool ClusterTree::clear_copied(std::span<std::byte> table) const {
+  // The flag is the first bit of each entry.
+  constexpr std::byte kFlag{0x80};
+  const std::uint64_t step = rules_.geometry.l2_entry_bytes();
+  std::byte any{0};
+  for (std::size_t at = 0; at < table.size(); at += step) {
+    any |= table[at];
+    table[at] &= ~kFlag;
+  }
+  return (any & kFlag) != std::byte{0};
+}
+
+/// Sets the flags of `count` entries from `first` on, whose clusters lie side by side.
+bool ClusterTree::set_copied_run(std::span<std::byte> table, std::uint64_t first,
+                                 HostOffset host_offset, std::uint64_t count) {
   const Geometry& g = rules_.geometry;
   bool changed = false;
-  for (std::uint64_t i = 0; i < g.l2_entries(); ++i) {
-    RawL2Entry raw = RawL2Entry::load(table.data(), i, g);
-    if ((raw.descriptor & RawL2Entry::kCopied) == 0) continue;
-    raw.descriptor &= ~RawL2Entry::kCopied;
-    raw.store(table.data(), i, g);
+  run_refcounts_.resize(count);
+  refcounts_.refcounts_of(host_offset, run_refcounts_);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    RawL2Entry raw = RawL2Entry::load(table.data(), first + i, g);
+    const std::uint64_t flag = run_refcounts_[i] == 1 ? RawL2Entry::kCopied : 0;
+    if ((raw.descriptor & RawL2Entry::kCopied) == flag) continue;
+    raw.descriptor ^= RawL2Entry::kCopied;
+    raw.store(table.data(), first + i, g);
     changed = true;
   }
   return changed;
@@ -129,19 +172,24 @@ bool ClusterTree::clear_copied(std::span<std::byte> table) const {
 bool ClusterTree::set_copied(std::span<std::byte> table) {
   const Geometry& g = rules_.geometry;
   bool changed = false;
-  for (std::uint64_t i = 0; i < g.l2_entries(); ++i) {
+  for (std::uint64_t i = 0; i < g.l2_entries();) {
     RawL2Entry raw = RawL2Entry::load(table.data(), i, g);
-    if (raw.descriptor == 0) continue;
-    const L2Mapping mapping = L2Mapping::decode(raw, rules_);
-    if (mapping.kind == L2Mapping::Kind::invalid) continue;
-    const bool is_exclusive = mapping.kind == L2Mapping::Kind::standard &&
-                              mapping.has_host_cluster &&
-                              refcounts_.refcount_of(mapping.host_offset) == 1;
-    const std::uint64_t flag = is_exclusive ? RawL2Entry::kCopied : 0;
-    if ((raw.descriptor & RawL2Entry::kCopied) == flag) continue;
-    raw.descriptor ^= RawL2Entry::kCopied;
-    raw.store(table.data(), i, g);
-    changed = true;
+    const std::uint64_t run = plain_run(table, i);
+    if (run != 0) {
+      const HostOffset first{raw.descriptor & RawL2Entry::kOffsetMask};
+      changed |= set_copied_run(table, i, first, run);
+    } else if (raw.descriptor != 0) {
+      const L2Mapping mapping = L2Mapping::decode(raw, rules_);
+      if (mapping.kind == L2Mapping::Kind::standard && mapping.has_host_cluster) {
+        changed |= set_copied_run(table, i, mapping.host_offset, 1);
+      } else if (mapping.kind != L2Mapping::Kind::invalid &&
+                 (raw.descriptor & RawL2Entry::kCopied) != 0) {
+        raw.descriptor &= ~RawL2Entry::kCopied;
+        raw.store(table.data(), i, g);
+        changed = true;
+      }
+    }
+    i += std::max<std::uint64_t>(run, 1);
   }
   return changed;
 }

@@ -48,11 +48,15 @@ class ClusterTree {
   void collect_ranges(const L2TableView& table);
   bool clear_copied(std::span<std::byte> table) const;
   bool set_copied(std::span<std::byte> table);
+  bool set_copied_run(std::span<std::byte> table, std::uint64_t first, HostOffset host_offset,
+                      std::uint64_t count);
+  std::uint64_t plain_run(std::span<const std::byte> table, std::uint64_t first) const;
 
   Storage& storage_;
   Refcounts& refcounts_;
   const L2Rules rules_;
   std::vector<HostRange> ranges_;  // of the table at hand
+  std::vector<std::uint64_t> run_refcounts_;
 };
 
 }  // namespace qcowkit::qcow2

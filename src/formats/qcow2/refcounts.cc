@@ -128,24 +128,6 @@ void Refcounts::count_down_cluster(std::uint64_t cluster) {
   }
 }
 
-void Refcounts::count_up_cluster(std::uint64_t cluster) {
-  const std::uint64_t refcount = get(cluster);
-  const std::uint64_t block = cluster >> geometry_.refcount_block_bits();
-  if (refcount == 0 || !has_block(block)) {
-    throw CorruptImage(storage_,
-                       fmt::format("refcount block: host cluster {:#x} is in use, but its "
-                                   "refcount is 0",
-                                   cluster_offset(cluster).value));
-  }
-  if (refcount >= geometry_.refcount_max()) {
-    throw Error(Errc::limit_exceeded,
-                fmt::format("refcount block: the refcount of host cluster {:#x} is {}, the largest "
-                            "that {} bits can hold",
-                            cluster_offset(cluster).value, refcount, geometry_.refcount_bits()));
-  }
-  set(cluster, refcount + 1);
-}
-
 std::uint64_t Refcounts::refcount_of(HostOffset host_offset) {
   const MutexLock lock(mutex_);
   return get(cluster_index(host_offset));
@@ -370,42 +352,6 @@ void Refcounts::defer_free_locked(HostOffset host_offset, std::uint64_t bytes) {
     }
   }
   deferred_.push_back({host_offset, bytes});
-}
-
-void Refcounts::add_references(std::span<const HostRange> ranges) {
-  const MutexLock lock(mutex_);
-  std::uint64_t cluster = 0;
-  std::size_t done = 0;
-  try {
-    for (; done < ranges.size(); ++done) {
-      const HostRange& range = ranges[done];
-      const std::uint64_t end = end_cluster(range.host_offset, range.bytes);
-      for (cluster = cluster_index(range.host_offset); cluster < end; ++cluster) {
-        count_up_cluster(cluster);
-      }
-    }
-  } catch (...) {
-    for (std::uint64_t c = cluster_index(ranges[done].host_offset); c < cluster; ++c) {
-      count_down_cluster(c);
-    }
-    for (const HostRange& range : ranges.first(done))
-      release_locked(range.host_offset, range.bytes);
-    throw;
-  }
-}
-
-void Refcounts::drop_references(std::span<const HostRange> ranges) {
-  const MutexLock lock(mutex_);
-  for (const HostRange& range : ranges) {
-    const std::uint64_t end = end_cluster(range.host_offset, range.bytes);
-    for (std::uint64_t c = cluster_index(range.host_offset); c < end; ++c) {
-      if (get(c) > 1) {
-        count_down_cluster(c);
-      } else {
-        defer_free_locked(cluster_offset(c), geometry_.cluster_size());
-      }
-    }
-  }
 }
 
 bool Refcounts::has_deferred_frees() const {

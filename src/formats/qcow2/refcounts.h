@@ -74,6 +74,8 @@ class Refcounts {
   void note_storage_size(std::uint64_t bytes);
 
   std::uint64_t refcount_of(HostOffset host_offset);
+  /// The refcounts of `into.size()` clusters from `host_offset` on.
+  void refcounts_of(HostOffset host_offset, std::span<std::uint64_t> into);
 
   // For the write-back, which calls these in this order and is the only caller.
 
@@ -169,7 +171,11 @@ class Refcounts {
   std::uint64_t get(std::uint64_t cluster) REQUIRES(mutex_);
   void set(std::uint64_t cluster, std::uint64_t refcount) REQUIRES(mutex_);
   void count_down_cluster(std::uint64_t cluster) REQUIRES(mutex_);
-  void count_up_cluster(std::uint64_t cluster) REQUIRES(mutex_);
+  template <typename Visit>
+  void for_each_part(std::uint64_t first, std::uint64_t end, Visit visit) REQUIRES(mutex_);
+  [[noreturn]] void refuse_to_count_up(std::uint64_t cluster, std::uint64_t refcount) const;
+  void count_up(std::uint64_t first, std::uint64_t end, std::uint64_t& done) REQUIRES(mutex_);
+  void drop(std::uint64_t first, std::uint64_t end) REQUIRES(mutex_);
   void defer_free_locked(HostOffset host_offset, std::uint64_t bytes) REQUIRES(mutex_);
 
   std::optional<std::uint64_t> find_free() REQUIRES(mutex_);
