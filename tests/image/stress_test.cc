@@ -14,12 +14,12 @@
 #include <vector>
 
 #include "qcowkit/image.h"
-#include "tests/support/unit_history.h"
 #include "tests/support/command.h"
 #include "tests/support/forwarding_storage.h"
 #include "tests/support/sanitized.h"
 #include "tests/support/seeds.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/unit_history.h"
 
 namespace qcowkit::test {
 namespace {

@@ -1,6 +1,4 @@
 // Writing: overwrite in place, or reserve, move and commit.
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <array>
 
@@ -162,6 +160,10 @@ void Qcow1Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
   read(end, tail.span());
   const GuestOffset start = needs_head ? plan.first_cluster : begin;
 
+  if (head.size() + tail.size() == 0) {
+    write_data(start, plan.host_of(start), from);
+    return;
+  }
   if (is_encrypted_) {
     // Sectors are encrypted whole.
     const Buffer joined = join(head, from, tail);
