@@ -196,6 +196,7 @@ class Cases {
     const std::string long_name(400, 'n');
     if (shape.cluster_size() > 512) {
       add(shape, "LongBackingName", fill_disk, amend_backing_file(long_name, "raw"));
+      cases_.back().tidies_up = true;
       add(
           shape, "ShortBackingName",
           [=](Layer& layer) {
@@ -203,6 +204,7 @@ class Cases {
             amend_backing_file(long_name, "raw")(layer);
           },
           amend_backing_file("b", "qcow2"));
+      cases_.back().tidies_up = true;
     }
     if (shape.has_backing()) {
       add(shape, "OtherBackingName", fill_disk, amend_backing_file("gnikcab", "raw"));

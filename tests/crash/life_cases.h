@@ -16,6 +16,7 @@ struct LifeCase {
   Shape shape;
   std::function<void(Layer& layer)> prepare;  ///< makes a new image what the operation is made to
   std::function<void(Layer& layer)> operation;
+  bool tidies_up = false;  ///< ends with a write that nobody misses if it fails
 };
 inline void PrintTo(const LifeCase& c, std::ostream* out) { *out << c.name; }
 

@@ -28,10 +28,26 @@ bool differ_in_fields_only(const Header& present, const Bytes& old_area, const H
          std::equal(old_area.begin() + fixed, old_area.end(), new_area.begin() + fixed);
 }
 
+/// Does `work` and, if that fails, `undo`.
+template <typename Work, typename Undo>
+void do_or_undo(Work work, Undo undo) {
+  try {
+    work();
+  } catch (const Error& error) {
+    try {
+      undo();
+    } catch (const Error&) {
+      throw UnknownHeader(error);
+    }
+    throw;
+  }
+}
+
 /// Changes the fields in the first sector, which may be laid out otherwise than we would.
 void patch_fields(Storage& storage, const Header& changed, const Bytes& new_area) {
-  std::array<std::byte, kSectorBytes> sector;
-  storage.read(0, sector);
+  std::array<std::byte, kSectorBytes> old_sector;
+  storage.read(0, old_sector);
+  std::array<std::byte, kSectorBytes> sector = old_sector;
   // The backing file name stays where it is.
   constexpr std::size_t kNameFields = offsetof(RawHeader, backing_file_offset);
   constexpr std::size_t kBehindNameFields = offsetof(RawHeader, cluster_bits);
@@ -39,13 +55,51 @@ void patch_fields(Storage& storage, const Header& changed, const Bytes& new_area
   std::copy(new_area.begin() + kBehindNameFields,
             new_area.begin() + static_cast<std::ptrdiff_t>(fixed_bytes(changed)),
             sector.begin() + kBehindNameFields);
-  storage.write(0, sector);
+  do_or_undo([&] { storage.write(0, sector); }, [&] { storage.write(0, old_sector); });
 }
 
 std::size_t size_without_trailing_zeroes(const Bytes& bytes) noexcept {
   const auto last =
       std::find_if(bytes.rbegin(), bytes.rend(), [](std::byte b) { return b != std::byte{0}; });
   return static_cast<std::size_t>(bytes.rend() - last);
+}
+
+/// Replaces more than one sector, by way of an interim header that needs the first one only and
+/// has the backing file name behind everything else.
+void replace_by_way_of(const Bytes& interim, Storage& storage, const Header& changed,
+                       const Bytes& area, const Bytes& old_area,
+                       const std::function<void()>& barrier) {
+  const auto name = std::as_bytes(std::span(changed.backing_file));
+  const auto behind_first = [](const Bytes& bytes, std::size_t size) {
+    return std::span(bytes).first(size).subspan(kSectorBytes);
+  };
+  const auto first = [](const Bytes& bytes) { return std::span(bytes).first(kSectorBytes); };
+  if (!name.empty()) {
+    storage.write(area.size(), name);
+    barrier();
+  }
+  do_or_undo(
+      [&] {
+        storage.write(0, interim);
+        barrier();
+        storage.write(kSectorBytes, behind_first(area, area.size()));
+        barrier();
+        storage.write(0, first(area));
+      },
+      [&] {
+        storage.write(0, interim);
+        barrier();
+        storage.write(kSectorBytes, behind_first(old_area, area.size()));
+        barrier();
+        storage.write(0, first(old_area));
+      });
+  if (name.empty()) return;
+  barrier();
+  try {
+    storage.write(area.size(), Bytes(name.size()));
+  } catch (const Error&) {
+    // Nothing refers to these bytes any more.
+  }
 }
 
 /// Replaces more than one sector.
@@ -63,25 +117,13 @@ void replace_area(Storage& storage, const Header& changed, const Bytes& new_area
       std::equal(padded.begin() + kSectorBytes, padded.end(), old_area.begin() + kSectorBytes);
   const std::optional<Bytes> interim = changed.encode_in_sector(size);
   const bool name_fits = size + changed.backing_file.size() <= cluster_size;
-  if (only_first_sector || !interim || !name_fits) {
-    // Without room for an interim header, the change is as atomic as the medium makes it.
-    storage.write(0, padded);
+  if (!only_first_sector && interim && name_fits) {
+    replace_by_way_of(*interim, storage, changed, padded, old_area, barrier);
     return;
   }
-  const auto name = std::as_bytes(std::span(changed.backing_file));
-  if (!name.empty()) {
-    storage.write(size, name);
-    barrier();
-  }
-  storage.write(0, *interim);
-  barrier();
-  storage.write(kSectorBytes, std::span(padded).subspan(kSectorBytes));
-  barrier();
-  storage.write(0, std::span(padded).first(kSectorBytes));
-  if (!name.empty()) {
-    barrier();
-    storage.write(size, Bytes(name.size()));
-  }
+  // Without room for an interim header, the change is as atomic as the medium makes it.
+  do_or_undo([&] { storage.write(0, padded); },
+             [&] { storage.write(0, std::span(old_area).first(size)); });
 }
 
 }  // namespace

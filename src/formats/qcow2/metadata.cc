@@ -61,33 +61,56 @@ Header Metadata::header() const {
 
 // --- Header ------------------------------------------------------------------------------------
 
-/// Changes the header in memory and on the disk, where it is not durable yet.
-void Metadata::update_header(const std::function<void(Header&)>& change) {
+std::optional<Error> Metadata::failure() const {
+  const MutexLock lock(failure_mutex_);
+  return failure_;
+}
+
+/// Nobody knows which header the disk has, and so which clusters it refers to.
+void Metadata::lose_header(const Error& error) {
+  const MutexLock lock(failure_mutex_);
+  if (!failure_) failure_ = error;
+  is_header_lost_ = true;
+}
+
+/// Changes the header on the disk, durably, and in memory. If it throws, neither has changed; where
+/// that cannot be said of the disk, all further changes are refused.
+void Metadata::update_header(const std::function<void(Header&)>& change, Tables tables) {
   Header changed = header_;
   change(changed);
-  write_header(storage_, header_, changed, [this] { barrier(); });
+  OverlapGuard::Places places;
+  if (tables == Tables::move) places = guard_.read_places(storage_, changed);
+  try {
+    write_header(storage_, header_, changed, [this] { barrier(); });
+    barrier();
+  } catch (const UnknownHeader& error) {
+    lose_header(error);
+    throw;
+  } catch (const Error&) {
+    if (const std::optional<Error> failed_flush = failure()) lose_header(*failed_flush);
+    throw;
+  }
   header_ = std::move(changed);
+  if (tables == Tables::move) guard_.set_places(std::move(places));
 }
 
 void Metadata::change_header(const std::function<void(Header&)>& change) {
   // What the new header refers to is durable first.
   flush();
   const MutexLock lock(header_mutex_);
-  update_header(change);
-  barrier();
+  update_header(change, Tables::move);
   const bool was_lazy = is_lazy();
   lazy_refcounts_ = header_.version >= 3 && header_.lazy_refcounts();
   // From now on, changes need the dirty bit.
   if (is_lazy() && !was_lazy) header_prepared_ = false;
-  guard_.load(storage_, header_);
 }
 
 void Metadata::set_unclean() {
   const MutexLock lock(header_mutex_);
+  if (header_.version >= 3 && !header_.has(incompatible::kDirty)) {
+    update_header([](Header& header) { header.incompatible_features |= incompatible::kDirty; });
+  }
   ++unclean_;
-  if (header_.version < 3 || header_.has(incompatible::kDirty)) return;
-  update_header([](Header& header) { header.incompatible_features |= incompatible::kDirty; });
-  barrier();
 }
 
 void Metadata::set_unclean(Header& header) {
@@ -114,7 +137,6 @@ void Metadata::mark_corrupt() noexcept {
     is_corrupt_ = true;
     if (header_.version < 3 || header_.has(incompatible::kCorrupt)) return;
     update_header([](Header& header) { header.incompatible_features |= incompatible::kCorrupt; });
-    barrier();
   } catch (const std::exception&) {
     // The error that told of the damage is on its way to the caller, and matters more.
   }
@@ -165,6 +187,7 @@ void Metadata::before_change() {
                 "the image has been found to be corrupt and is not written to any more; check and "
                 "repair it first");
   }
+  if (is_header_lost_.load(std::memory_order_relaxed)) throw *failure();
   if (!header_prepared_.load(std::memory_order_acquire)) prepare_header();
   if (map_.wants_write_back()) write_back(Durability::ordered);
 }
@@ -182,7 +205,6 @@ void Metadata::prepare_header() {
       header.autoclear_features &= keep;
       if (set_dirty) header.incompatible_features |= incompatible::kDirty;
     });
-    barrier();
   }
   header_prepared_.store(true, std::memory_order_release);
 }
@@ -222,7 +244,6 @@ void Metadata::grow_refcount_table() {
       header.refcount_table_offset = host_offset;
       header.refcount_table_clusters = clusters;
     });
-    barrier();
   });
 }
 
@@ -237,7 +258,6 @@ void Metadata::change_refcount_width(std::uint32_t refcount_order) {
         header.refcount_table_offset = host_offset;
         header.refcount_table_clusters = clusters;
       });
-      barrier();
     });
   }
   map_.adopt(map_.l1_table(), header());
@@ -375,7 +395,6 @@ void Metadata::close() {
   const MutexLock header_lock(header_mutex_);
   if (is_lazy() && header_prepared_ && unclean_ == 0 && header_.has(incompatible::kDirty)) {
     update_header([](Header& header) { header.incompatible_features &= ~incompatible::kDirty; });
-    barrier();
     header_prepared_ = false;
   }
 }

@@ -118,7 +118,11 @@ class Metadata {
   void reclaim(std::vector<Refcounts::DeferredFree> frees) REQUIRES(write_back_mutex_);
   void grow_refcount_table();
   void prepare_header();
-  void update_header(const std::function<void(Header&)>& change) REQUIRES(header_mutex_);
+  enum class Tables { stay, move };  // those that the overlap guard knows from the header
+  void update_header(const std::function<void(Header&)>& change, Tables tables = Tables::stay)
+      REQUIRES(header_mutex_);
+  std::optional<Error> failure() const;
+  void lose_header(const Error& error);
   bool is_lazy() const noexcept { return lazy_refcounts_.load(std::memory_order_relaxed); }
 
   // Constant after construction.
@@ -135,6 +139,7 @@ class Metadata {
   std::atomic<bool> lazy_refcounts_{false};  // as the header says
   std::atomic<bool> header_prepared_{false};
   std::atomic<bool> is_corrupt_{false};
+  std::atomic<bool> is_header_lost_{false};
   std::atomic<int> unclean_{0};  // changes after which `set_clean` has not been called
 
   /// One table is installed at a time.

@@ -1,7 +1,9 @@
 #include "formats/qcow2/overlap_guard.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "base/checked.h"
 #include "base/endian.h"
 #include "formats/qcow2/l1_entry.h"
 #include "formats/qcow2/limits.h"
@@ -63,52 +65,58 @@ bool ClusterSet::touches(std::uint64_t first, std::uint64_t end) const noexcept 
 
 // --- OverlapGuard ------------------------------------------------------------------------------
 
-void OverlapGuard::add_place(std::uint32_t kind, HostOffset host_offset, std::uint64_t bytes) {
+void OverlapGuard::add_place(Places& to, std::uint32_t kind, HostOffset host_offset,
+                             std::uint64_t bytes) const {
   if (!checks_for(kind) || bytes == 0) return;
-  const std::uint64_t cluster_size = std::uint64_t{1} << cluster_bits_;
-  places_.push_back({kind, host_offset.value,
-                     host_offset.value + (bytes + cluster_size - 1) / cluster_size * cluster_size});
+  const std::uint64_t end =
+      align_up(host_offset.value + bytes, std::uint64_t{1} << to.cluster_bits);
+  to.ranges.push_back({kind, host_offset.value, end});
 }
 
-void OverlapGuard::load(Storage& storage, const Header& header) {
-  const ExclusiveLock lock(mutex_);
+OverlapGuard::Places OverlapGuard::read_places(Storage& storage, const Header& header) const {
   const std::uint64_t cluster_size = header.geometry().cluster_size();
-  cluster_bits_ = header.cluster_bits;
-  places_.clear();
-  inactive_l2_tables_.clear();
-  add_place(overlap::kMainHeader, {}, cluster_size);
-  add_place(overlap::kActiveL1, header.l1_table_offset, std::uint64_t{header.l1_size} * 8);
-  add_place(overlap::kRefcountTable, header.refcount_table_offset,
+  Places places;
+  places.cluster_bits = header.cluster_bits;
+  add_place(places, overlap::kMainHeader, {}, cluster_size);
+  add_place(places, overlap::kActiveL1, header.l1_table_offset, std::uint64_t{header.l1_size} * 8);
+  add_place(places, overlap::kRefcountTable, header.refcount_table_offset,
             header.refcount_table_clusters * cluster_size);
   if (header.bitmaps) {
-    add_place(overlap::kBitmapDirectory, header.bitmaps->bitmap_directory_offset,
+    add_place(places, overlap::kBitmapDirectory, header.bitmaps->bitmap_directory_offset,
               header.bitmaps->bitmap_directory_size);
   }
   constexpr std::uint32_t kNeedTable =
       overlap::kSnapshotTable | overlap::kInactiveL1 | overlap::kInactiveL2;
-  if (header.nb_snapshots != 0 && checks_for(kNeedTable)) load_snapshots(storage, header);
+  if (header.nb_snapshots != 0 && checks_for(kNeedTable)) add_snapshots(places, storage, header);
+  return places;
 }
 
-void OverlapGuard::load_snapshots(Storage& storage, const Header& header) {
+void OverlapGuard::add_snapshots(Places& to, Storage& storage, const Header& header) const {
   const SnapshotTable table = read_snapshot_table(storage, header);
-  add_place(overlap::kSnapshotTable, header.snapshots_offset, table.size_bytes);
+  add_place(to, overlap::kSnapshotTable, header.snapshots_offset, table.size_bytes);
   for (const SnapshotEntry& entry : table.entries) {
-    add_place(overlap::kInactiveL1, entry.l1_table_offset, std::uint64_t{entry.l1_size} * 8);
+    add_place(to, overlap::kInactiveL1, entry.l1_table_offset, std::uint64_t{entry.l1_size} * 8);
     if (!checks_for(overlap::kInactiveL2)) continue;
     std::vector<be64> l1_table(entry.l1_size);
     storage.read(entry.l1_table_offset.value, std::as_writable_bytes(std::span(l1_table)));
     for (const be64 raw : l1_table) {
       const L1Entry l1_entry(raw);
-      if (l1_entry.has_table())
-        inactive_l2_tables_.insert(l1_entry.l2_table().value >> cluster_bits_);
+      if (!l1_entry.has_table()) continue;
+      to.inactive_l2_tables.insert(l1_entry.l2_table().value >> to.cluster_bits);
     }
   }
 }
 
+void OverlapGuard::set_places(Places places) noexcept {
+  const ExclusiveLock lock(mutex_);
+  places_ = std::move(places);
+}
+
 void OverlapGuard::set_refcount_table(HostOffset host_offset, std::uint64_t bytes) {
   const ExclusiveLock lock(mutex_);
-  std::erase_if(places_, [](const Place& place) { return place.kind == overlap::kRefcountTable; });
-  add_place(overlap::kRefcountTable, host_offset, bytes);
+  std::erase_if(places_.ranges,
+                [](const Place& place) { return place.kind == overlap::kRefcountTable; });
+  add_place(places_, overlap::kRefcountTable, host_offset, bytes);
 }
 
 void OverlapGuard::set_l2_tables(std::span<const std::uint64_t> l1_table) {
@@ -117,15 +125,15 @@ void OverlapGuard::set_l2_tables(std::span<const std::uint64_t> l1_table) {
   if (!checks_for(overlap::kActiveL2)) return;
   for (const std::uint64_t raw : l1_table) {
     const L1Entry entry(raw);
-    if (entry.has_table()) l2_tables_.insert(entry.l2_table().value >> cluster_bits_);
+    if (entry.has_table()) l2_tables_.insert(entry.l2_table().value >> places_.cluster_bits);
   }
 }
 
 void OverlapGuard::replace_l2_table(const HostOffset* old_table, HostOffset new_table) {
   const ExclusiveLock lock(mutex_);
   if (!checks_for(overlap::kActiveL2)) return;
-  if (old_table != nullptr) l2_tables_.erase(old_table->value >> cluster_bits_);
-  l2_tables_.insert(new_table.value >> cluster_bits_);
+  if (old_table != nullptr) l2_tables_.erase(old_table->value >> places_.cluster_bits);
+  l2_tables_.insert(new_table.value >> places_.cluster_bits);
 }
 
 void OverlapGuard::set_refcount_blocks(std::span<const std::uint64_t> refcount_table) {
@@ -133,32 +141,33 @@ void OverlapGuard::set_refcount_blocks(std::span<const std::uint64_t> refcount_t
   refcount_blocks_.clear();
   if (!checks_for(overlap::kRefcountBlock)) return;
   for (const std::uint64_t block : refcount_table) {
-    if (block != 0) refcount_blocks_.insert(block >> cluster_bits_);
+    if (block != 0) refcount_blocks_.insert(block >> places_.cluster_bits);
   }
 }
 
 void OverlapGuard::add_refcount_block(HostOffset block) {
   const ExclusiveLock lock(mutex_);
-  if (checks_for(overlap::kRefcountBlock)) refcount_blocks_.insert(block.value >> cluster_bits_);
+  if (checks_for(overlap::kRefcountBlock))
+    refcount_blocks_.insert(block.value >> places_.cluster_bits);
 }
 
 const char* OverlapGuard::hit(HostOffset host_offset, std::uint64_t bytes,
                               std::uint32_t except) const {
   const std::uint64_t end = host_offset.value + bytes;
   const SharedLock lock(mutex_);
-  for (const Place& place : places_) {
+  for (const Place& place : places_.ranges) {
     if (host_offset.value < place.end && place.begin < end && (place.kind & except) == 0) {
       return name_of(place.kind);
     }
   }
-  const std::uint64_t first = host_offset.value >> cluster_bits_;
-  const std::uint64_t cluster_end = ((end - 1) >> cluster_bits_) + 1;
+  const std::uint64_t first = host_offset.value >> places_.cluster_bits;
+  const std::uint64_t cluster_end = ((end - 1) >> places_.cluster_bits) + 1;
   const auto touches = [&](std::uint32_t kind, const ClusterSet& set) {
     return (except & kind) == 0 && set.touches(first, cluster_end);
   };
   if (touches(overlap::kActiveL2, l2_tables_)) return "active L2 table";
   if (touches(overlap::kRefcountBlock, refcount_blocks_)) return "refcount block";
-  if (touches(overlap::kInactiveL2, inactive_l2_tables_)) return "L2 table of a snapshot";
+  if (touches(overlap::kInactiveL2, places_.inactive_l2_tables)) return "L2 table of a snapshot";
   return nullptr;
 }
 

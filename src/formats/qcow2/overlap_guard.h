@@ -45,9 +45,22 @@ class OverlapGuard {
  public:
   explicit OverlapGuard(std::uint32_t checks) : checks_(checks | overlap::kMainHeader) {}
 
-  /// Takes the places that the header tells; reads the snapshot table, and what it leads to, where
+  struct Place {
+    std::uint32_t kind = 0;
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  struct Places {
+    std::uint32_t cluster_bits = 16;
+    std::vector<Place> ranges;
+    ClusterSet inactive_l2_tables;
+  };
+  /// The places that the header tells; reads the snapshot table, and what it leads to, where
   /// `checks` ask for that. Throws `Error` (corrupt), I/O errors.
-  void load(Storage& storage, const Header& header);
+  Places read_places(Storage& storage, const Header& header) const;
+  /// Replaces those known so far.
+  void set_places(Places places) noexcept;
+  void load(Storage& storage, const Header& header) { set_places(read_places(storage, header)); }
   void set_refcount_table(HostOffset host_offset, std::uint64_t bytes);
   void set_l2_tables(std::span<const std::uint64_t> l1_table);
   void replace_l2_table(const HostOffset* old_table, HostOffset new_table);
@@ -58,23 +71,16 @@ class OverlapGuard {
   const char* hit(HostOffset host_offset, std::uint64_t bytes, std::uint32_t except = 0) const;
 
  private:
-  struct Place {
-    std::uint32_t kind = 0;
-    std::uint64_t begin = 0;
-    std::uint64_t end = 0;
-  };
-  void add_place(std::uint32_t kind, HostOffset host_offset, std::uint64_t bytes) REQUIRES(mutex_);
   bool checks_for(std::uint32_t kind) const noexcept { return (checks_ & kind) != 0; }
-  void load_snapshots(Storage& storage, const Header& header) REQUIRES(mutex_);
+  void add_place(Places& to, std::uint32_t kind, HostOffset host_offset, std::uint64_t bytes) const;
+  void add_snapshots(Places& to, Storage& storage, const Header& header) const;
 
   const std::uint32_t checks_;
 
   mutable SharedMutex mutex_;
-  std::uint32_t cluster_bits_ GUARDED_BY(mutex_) = 16;
-  std::vector<Place> places_ GUARDED_BY(mutex_);
+  Places places_ GUARDED_BY(mutex_);
   ClusterSet l2_tables_ GUARDED_BY(mutex_);
   ClusterSet refcount_blocks_ GUARDED_BY(mutex_);
-  ClusterSet inactive_l2_tables_ GUARDED_BY(mutex_);
 };
 
 }  // namespace qcowkit::qcow2

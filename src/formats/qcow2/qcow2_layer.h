@@ -137,7 +137,13 @@ class Qcow2Layer final : public Layer {
     marking_corruption([&] {
       metadata_.flush();
       metadata_.before_change();
-      work();
+      try {
+        work();
+      } catch (...) {
+        // The change may have come so far that it is one.
+        virtual_size_ = metadata_.header().size;
+        throw;
+      }
     });
   }
   template <typename Work>

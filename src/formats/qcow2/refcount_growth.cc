@@ -68,6 +68,8 @@ Refcounts::GrownTable Refcounts::write_grown_table() {
     }
     std::vector<be64> table_bytes(grown.entries.begin(), grown.entries.end());
     writes.add(grown.host_offset, std::as_bytes(std::span(table_bytes)));
+    // Even if this fails, these clusters do not read as zeroes any more.
+    untouched_from_ = std::max(untouched_from_, end);
     writes.write_to(storage_);
     storage_.flush();
     blocks_.end_write(slices, true);
@@ -83,7 +85,6 @@ void Refcounts::adopt_grown_table(const GrownTable& grown) {
   table_ = grown.entries;
   table_offset_ = grown.host_offset;
   new_blocks_.clear();
-  untouched_from_ = std::max(untouched_from_, grown.end_cluster);
   guard_.set_refcount_table(table_offset_, grown.clusters * geometry_.cluster_size());
   guard_.set_refcount_blocks(table_);
 }

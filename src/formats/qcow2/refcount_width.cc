@@ -69,6 +69,8 @@ Refcounts::GrownTable Refcounts::write_with_width(std::uint32_t refcount_order) 
     throw os_error(ENOSPC, "writing new refcounts");
   }
 
+  // Even if this fails, these clusters do not read as zeroes any more.
+  if (untouched_from_ != ~std::uint64_t{0}) untouched_from_ = std::max(untouched_from_, end);
   GrownTable rebuilt{
       cluster_offset(start + blocks.size()), static_cast<std::uint32_t>(table_clusters),
       std::vector<std::uint64_t>(table_clusters * g.refcount_table_entries_per_cluster()), end};
@@ -98,9 +100,6 @@ void Refcounts::adopt_with_width(const GrownTable& rebuilt, std::uint32_t refcou
   table_offset_ = rebuilt.host_offset;
   new_blocks_.clear();
   blocks_.clear();
-  if (untouched_from_ != ~std::uint64_t{0}) {
-    untouched_from_ = std::max(untouched_from_, rebuilt.end_cluster);
-  }
   guard_.set_refcount_table(table_offset_, rebuilt.clusters * geometry_.cluster_size());
   guard_.set_refcount_blocks(table_);
 }
