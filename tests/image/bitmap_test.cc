@@ -311,9 +311,9 @@ TEST(Bitmap, MergeCrossesImagesAndGranularities) {
 TEST(Bitmap, MergeOfOrIntoNothingFails) {
   const auto image = open(make_image(1 << 20));
   image->add_bitmap({.name = "b"});
-  for (const auto& [target, source] :
+  for (const auto& merge :
        std::vector<std::pair<std::string, std::string>>{{"b", "none"}, {"none", "b"}}) {
-    const Error error = error_of([&] { image->merge_bitmap(target, *image, source); });
+    const Error error = error_of([&] { image->merge_bitmap(merge.first, *image, merge.second); });
     EXPECT_EQ(error.code(), Errc::invalid_argument);
     EXPECT_TRUE(mentions(error, {"Dirty bitmap 'none' not found"}));
   }
