@@ -1,9 +1,13 @@
 #include "formats/qcow2/metadata.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstring>
 
+#include "formats/qcow2/corrupt_image.h"
 #include "formats/qcow2/header_writer.h"
+#include "formats/qcow2/l1_entry.h"
 #include "formats/qcow2/limits.h"
 
 namespace qcowkit::qcow2 {
@@ -142,6 +146,18 @@ void Metadata::mark_corrupt() noexcept {
   }
 }
 
+void Metadata::require_tables_apart(std::span<const std::uint64_t> l1_entries) const {
+  for (std::size_t i = 0; i < l1_entries.size(); ++i) {
+    const L1Entry entry(l1_entries[i]);
+    if (!entry.has_table()) continue;
+    const char* structure = guard_.hit(entry.l2_table(), geometry().cluster_size(),
+                                       overlap::kActiveL2 | overlap::kInactiveL2);
+    if (structure == nullptr) continue;
+    throw CorruptImage(storage_, fmt::format("L1 table: entry {} is {:#x}, where the {} lies", i,
+                                             entry.raw(), structure));
+  }
+}
+
 HostOffset Metadata::write_table(std::span<const std::byte> table) {
   const std::uint64_t cluster_size = geometry().cluster_size();
   const HostRun run =
@@ -214,14 +230,14 @@ void Metadata::prepare_header() {
 HostRun Metadata::allocate(std::uint64_t clusters_max) {
   for (;;) {
     if (const std::optional<HostRun> run = refcounts_.allocate(clusters_max)) return *run;
-    grow_refcount_table();
+    grow_refcount_table(1);
   }
 }
 
 HostRun Metadata::allocate_contiguous(std::uint64_t clusters) {
   for (;;) {
     if (const std::optional<HostRun> run = refcounts_.allocate_contiguous(clusters)) return *run;
-    grow_refcount_table();
+    grow_refcount_table(clusters);
   }
 }
 
@@ -232,19 +248,20 @@ HostOffset Metadata::allocate_bytes(std::uint64_t bytes) {
       refcounts_.release(*at, bytes);
       throw os_error(EFBIG, "allocating room for a compressed cluster");
     }
-    grow_refcount_table();
+    grow_refcount_table(1);
   }
 }
 
-void Metadata::grow_refcount_table() {
+void Metadata::grow_refcount_table(std::uint64_t contiguous_clusters) {
   const MutexLock lock(write_back_mutex_);
-  refcounts_.grow_table([this](HostOffset host_offset, std::uint32_t clusters) {
-    const MutexLock header_lock(header_mutex_);
-    update_header([&](Header& header) {
-      header.refcount_table_offset = host_offset;
-      header.refcount_table_clusters = clusters;
-    });
-  });
+  refcounts_.grow_table(contiguous_clusters,
+                        [this](HostOffset host_offset, std::uint32_t clusters) {
+                          const MutexLock header_lock(header_mutex_);
+                          update_header([&](Header& header) {
+                            header.refcount_table_offset = host_offset;
+                            header.refcount_table_clusters = clusters;
+                          });
+                        });
 }
 
 void Metadata::change_refcount_width(std::uint32_t refcount_order) {

@@ -75,6 +75,9 @@ class Metadata {
   /// Changes the header, durably. Where refcounts and flags must be right before, they are: all
   /// that was changed is written first.
   void change_header(const std::function<void(Header&)>& change);
+  /// Throws `Error` (corrupt) if L1 entries name L2 tables where other metadata lies, as far as the
+  /// overlap checks know it: those are not to be written to.
+  void require_tables_apart(std::span<const std::uint64_t> l1_entries) const;
   /// Writes a table into new clusters, and returns where. Durable with the next `change_header`.
   HostOffset write_table(std::span<const std::byte> table);
   /// Changes flags in the active L1 table where it lies, and forgets all cached L2 slices.
@@ -116,7 +119,7 @@ class Metadata {
                       bool& tables_durable);
   void barrier();
   void reclaim(std::vector<Refcounts::DeferredFree> frees) REQUIRES(write_back_mutex_);
-  void grow_refcount_table();
+  void grow_refcount_table(std::uint64_t contiguous_clusters);
   void prepare_header();
   enum class Tables { stay, move };  // those that the overlap guard knows from the header
   void update_header(const std::function<void(Header&)>& change, Tables tables = Tables::stay)

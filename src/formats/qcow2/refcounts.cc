@@ -257,22 +257,38 @@ void Refcounts::note_storage_size(std::uint64_t bytes) {
   untouched_from_ = geometry_.clusters_for(bytes);
 }
 
-/// New refcount blocks describe themselves, and would break a run apart: here they lie before it.
-std::optional<HostRun> Refcounts::allocate_at_end(std::uint64_t clusters) {
-  const std::uint64_t start = end_of_used();
+/// How many new refcount blocks a run needs that lies behind them, from cluster `start` on where
+/// nothing is in use. Nothing if the refcount table has no entries for all of them.
+std::optional<std::uint64_t> Refcounts::new_blocks_for(std::uint64_t start,
+                                                       std::uint64_t clusters) const {
   const auto block_of = [&](std::uint64_t c) { return c >> geometry_.refcount_block_bits(); };
-  std::uint64_t new_blocks = 0;
-  for (;;) {
+  for (std::uint64_t new_blocks = 0;;) {
     std::uint64_t missing = 0;
     const std::uint64_t last = block_of(start + new_blocks + clusters - 1);
     if (last >= table_.size()) return std::nullopt;
     for (std::uint64_t block = block_of(start); block <= last; ++block) {
       if (table_[block] == 0) ++missing;
     }
-    if (missing == new_blocks) break;
+    if (missing == new_blocks) return new_blocks;
     new_blocks = missing;
   }
-  const std::uint64_t first = start + new_blocks;
+}
+
+/// True if the refcount table is large enough to reserve that many clusters in one run.
+bool Refcounts::has_room_for(std::uint64_t contiguous_clusters) {
+  if (contiguous_clusters > 1) {
+    return new_blocks_for(end_of_used(), contiguous_clusters).has_value();
+  }
+  return next_free_ >> geometry_.refcount_block_bits() < table_.size();
+}
+
+/// New refcount blocks describe themselves, and would break a run apart: here they lie before it.
+std::optional<HostRun> Refcounts::allocate_at_end(std::uint64_t clusters) {
+  const std::uint64_t start = end_of_used();
+  const std::optional<std::uint64_t> new_blocks = new_blocks_for(start, clusters);
+  if (!new_blocks) return std::nullopt;
+  const auto block_of = [&](std::uint64_t c) { return c >> geometry_.refcount_block_bits(); };
+  const std::uint64_t first = start + *new_blocks;
   require_allocatable(first + clusters - 1);
   std::uint64_t place = start;
   for (std::uint64_t block = block_of(start); place < first; ++block) {

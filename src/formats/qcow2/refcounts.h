@@ -132,14 +132,14 @@ class Refcounts {
     adopt_with_width(rebuilt, refcount_order);
   }
 
-  /// Makes the refcount table larger. Nothing may be dirty or on its way to the disk. The new table
-  /// and blocks are durable before `switch_table(offset, clusters)` is called, which makes the
-  /// header point there durably.
+  /// Makes the refcount table larger, if there was no room for so many contiguous clusters. Once
+  /// may not be enough for many. Nothing may be dirty or on its way to the disk. The new table and
+  /// blocks are durable before `switch_table(offset, clusters)` is called, which makes the header
+  /// point there durably.
   template <typename SwitchTable>
-  void grow_table(SwitchTable switch_table) {
+  void grow_table(std::uint64_t contiguous_clusters, SwitchTable switch_table) {
     const MutexLock lock(mutex_);
-    const bool has_room = next_free_ >> geometry_.refcount_block_bits() < table_.size();
-    if (has_room) return;  // somebody else was faster
+    if (has_room_for(contiguous_clusters)) return;  // somebody else was faster
     const GrownTable grown = write_grown_table();
     switch_table(grown.host_offset, grown.clusters);
     adopt_grown_table(grown);
@@ -185,6 +185,9 @@ class Refcounts {
   std::optional<HostRun> allocate_locked(std::uint64_t clusters_max) REQUIRES(mutex_);
   void release_locked(HostOffset host_offset, std::uint64_t bytes) noexcept REQUIRES(mutex_);
   std::uint64_t end_of_used() REQUIRES(mutex_);
+  bool has_room_for(std::uint64_t contiguous_clusters) REQUIRES(mutex_);
+  std::optional<std::uint64_t> new_blocks_for(std::uint64_t start, std::uint64_t clusters) const
+      REQUIRES(mutex_);
   std::optional<HostRun> allocate_at_end(std::uint64_t clusters) REQUIRES(mutex_);
 
   std::vector<HostRun> count_runs_becoming_free(const std::vector<DeferredFree>& frees);

@@ -206,5 +206,17 @@ TEST(MetadataGrowth, TheHeaderPointsAtTheGrownRefcountTable) {
   EXPECT_EQ(test::refcount_on_disk(*image, before.refcount_table_offset), 0u);
 }
 
+TEST(MetadataGrowth, ARunLongerThanTheTableCoversGetsATableThatCoversIt) {
+  const auto image = test::make_engine_image({.cluster_size = 512, .refcount_bits = 64});
+  Metadata metadata(*image, nullptr, Qcow2Layer::read_header(*image), {});
+  // A cluster of the table covers 64 blocks of 64 clusters.
+  constexpr std::uint64_t kClusters = 5 * 64 * 64;
+  const HostRun run = metadata.allocate_contiguous(kClusters);
+  EXPECT_EQ(run.clusters, kClusters);
+  metadata.close();
+  EXPECT_EQ(test::refcount_on_disk(*image, run.host_offset), 1u);
+  EXPECT_EQ(test::refcount_on_disk(*image, run.host_offset + (kClusters - 1) * 512), 1u);
+}
+
 }  // namespace
 }  // namespace qcowkit::qcow2

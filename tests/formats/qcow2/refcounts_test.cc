@@ -67,7 +67,7 @@ struct Fixture {
     return freed;
   }
   void grow() {
-    refcounts.grow_table([&](HostOffset, std::uint32_t) {});
+    refcounts.grow_table(1, [&](HostOffset, std::uint32_t) {});
   }
 
   std::shared_ptr<MemoryStorage> image;
@@ -244,7 +244,7 @@ TEST(Refcounts, AFullTableGrows) {
   f.write_back();
   HostOffset table{};
   std::uint32_t clusters = 0;
-  f.refcounts.grow_table([&](HostOffset host_offset, std::uint32_t count) {
+  f.refcounts.grow_table(1, [&](HostOffset host_offset, std::uint32_t count) {
     table = host_offset;
     clusters = count;
   });
