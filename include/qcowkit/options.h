@@ -26,7 +26,7 @@ using ProgressSink = std::function<void(double fraction)>;
 struct References {
   /// Called with the resolved path of each referenced file before it is opened; false refuses
   /// it (`Errc::reference_refused`). Empty: everything is allowed.
-  std::function<bool(const std::string& path)> allow;
+  std::function<bool(const std::string& path)> allow = {};
   /// Longest backing chain that is opened, counted in images.
   std::uint32_t chain_depth_max = 1024;
 
@@ -38,8 +38,8 @@ struct References {
 
 /// Which snapshot is meant: the one with this id, this name, or both. With neither: none.
 struct SnapshotSelector {
-  std::string id;
-  std::string name;
+  std::string id = {};
+  std::string name = {};
 
   /// The snapshot whose id is `text` or, if there is none, whose name is.
   static SnapshotSelector id_or_name(std::string text) {
@@ -76,11 +76,11 @@ inline constexpr std::uint32_t kAll = kCached | kInactiveL2;
 }  // namespace overlap
 
 struct OpenOptions {
-  std::string format;  ///< "raw", "qcow2", "qcow", "luks"; empty: probe the file's first bytes
+  std::string format = {};  ///< "raw", "qcow2", "qcow", "luks"; empty: probe the file's first bytes
   bool read_only = true;
   CacheMode cache = CacheMode::writeback;
   Locking locking = Locking::automatic;
-  References references;
+  References references = {};
   bool open_backing =
       true;  ///< false: unallocated clusters read as zeroes, the chain is not opened
   bool open_data_file = true;  ///< false: only metadata can be asked for
@@ -93,12 +93,15 @@ struct OpenOptions {
   bool discard_pass_through = true;
   std::uint32_t overlap_checks = overlap::kCached;
   /// The passphrase of an encrypted image. Without it, metadata can be asked for and changed.
-  std::shared_ptr<const Secret> secret;
+  std::shared_ptr<const Secret> secret = {};
   /// Shows the disk as this internal snapshot holds it; read-only.
-  SnapshotSelector snapshot;
+  SnapshotSelector snapshot = {};
   /// How the backing file is opened; null: as this image is, but for secret and snapshot. Its
   /// `format`, if not empty, goes before what the image says. Always read-only.
-  std::shared_ptr<const OpenOptions> backing;
+  std::shared_ptr<const OpenOptions> backing = {};
+  /// The path of the file that is opened as backing file, whichever the image names; empty: the
+  /// one that it names.
+  std::string backing_file = {};
 };
 
 /// How an image's data is encrypted.
@@ -111,18 +114,19 @@ enum class EncryptionFormat : std::uint8_t {
 /// What a new LUKS volume is made with. Names are those of the reference's options; empty ones
 /// mean the default.
 struct LuksOptions {
-  std::string cipher_alg;          ///< "aes-256"
-  std::string cipher_mode;         ///< "xts"
-  std::string ivgen_alg;           ///< "plain64"; "none" with mode ecb
-  std::string ivgen_hash_alg;      ///< "sha256" with ivgen essiv
-  std::string hash_alg;            ///< "sha256"
-  std::uint64_t iter_time_ms = 0;  ///< time that unlocking is to take; 0: 2000
+  std::string cipher_alg = {};      ///< "aes-256"
+  std::string cipher_mode = {};     ///< "xts"
+  std::string ivgen_alg = {};       ///< "plain64"; "none" with mode ecb
+  std::string ivgen_hash_alg = {};  ///< "sha256" with ivgen essiv
+  std::string hash_alg = {};        ///< "sha256"
+  std::uint64_t iter_time_ms = 0;   ///< time that unlocking is to take; 0: 2000
 };
 
 /// What `Image::create` makes. Empty optionals mean the default of the format.
 struct CreateOptions {
   std::string format = "raw";
-  std::optional<std::uint64_t> size_bytes;  ///< may be absent where there is a backing file to ask
+  std::optional<std::uint64_t> size_bytes =
+      {};  ///< may be absent where there is a backing file to ask
   Preallocation preallocation = Preallocation::off;
   CacheMode cache = CacheMode::writeback;
 
@@ -133,43 +137,43 @@ struct CreateOptions {
   bool lazy_refcounts = false;           ///< version 3
   bool extended_l2 = false;              ///< version 3, clusters of at least 16 KiB
   CompressionType compression = CompressionType::deflate;
-  std::string backing_file;    ///< as it is to be stored
-  std::string backing_format;  ///< as it is to be stored; empty: none stored
-  std::string data_file;       ///< as it is to be stored; created (emptied) as well
+  std::string backing_file = {};    ///< as it is to be stored
+  std::string backing_format = {};  ///< as it is to be stored; empty: none stored
+  std::string data_file = {};       ///< as it is to be stored; created (emptied) as well
   bool data_file_raw = false;
   bool open_backing = true;  ///< false: do not look at the backing file (`-u`)
-  References references;
+  References references = {};
 
   // qcow, qcow2 and luks
   EncryptionFormat encryption = EncryptionFormat::none;
-  LuksOptions luks;
-  std::shared_ptr<const Secret> secret;
+  LuksOptions luks = {};
+  std::shared_ptr<const Secret> secret = {};
 };
 
 /// A change of a LUKS volume's key slots.
 struct KeySlotChange {
-  bool activate = true;                      ///< add a passphrase, or erase one
-  std::shared_ptr<const Secret> new_secret;  ///< with `activate`
-  std::shared_ptr<const Secret> old_secret;  ///< which passphrase to erase
-  std::optional<std::uint32_t> key_slot;     ///< 0 to 7; without: a free one, all that match
-  std::uint64_t iter_time_ms = 0;            ///< 0: 2000
+  bool activate = true;                           ///< add a passphrase, or erase one
+  std::shared_ptr<const Secret> new_secret = {};  ///< with `activate`
+  std::shared_ptr<const Secret> old_secret = {};  ///< which passphrase to erase
+  std::optional<std::uint32_t> key_slot = {};     ///< 0 to 7; without: a free one, all that match
+  std::uint64_t iter_time_ms = 0;                 ///< 0: 2000
   bool force = false;  ///< allow overwriting an active slot and erasing the last one
 };
 
 /// What `Image::amend` changes; what is not set stays.
 struct AmendOptions {
-  std::optional<std::uint64_t> size_bytes;
-  std::optional<std::uint32_t> version;       ///< 2 or 3
-  std::optional<std::string> backing_file;    ///< empty: none
-  std::optional<std::string> backing_format;  ///< empty: none stored
-  std::optional<bool> lazy_refcounts;
-  std::optional<std::uint32_t> refcount_bits;
-  std::optional<std::string> data_file;  ///< the name that is stored, of an image that has one
-  std::optional<bool> data_file_raw;     ///< only off
-  std::optional<KeySlotChange> key_slot;
+  std::optional<std::uint64_t> size_bytes = {};
+  std::optional<std::uint32_t> version = {};       ///< 2 or 3
+  std::optional<std::string> backing_file = {};    ///< empty: none
+  std::optional<std::string> backing_format = {};  ///< empty: none stored
+  std::optional<bool> lazy_refcounts = {};
+  std::optional<std::uint32_t> refcount_bits = {};
+  std::optional<std::string> data_file = {};  ///< the name that is stored, of an image that has one
+  std::optional<bool> data_file_raw = {};     ///< only off
+  std::optional<KeySlotChange> key_slot = {};
   bool force = false;  ///< also what may make the image unreadable
-  ProgressSink progress;
-  std::stop_token stop;
+  ProgressSink progress = {};
+  std::stop_token stop = {};
 };
 
 struct ResizeOptions {

@@ -73,7 +73,7 @@ void print_tool_help(Console& console, std::span<const Command* const> commands)
       "usage: {0} COMMAND [OPTION...] ARGUMENT...\n"
       "       {0} COMMAND --help\n"
       "       {0} --help | --version\n\n"
-      "Creates, examines, checks and converts QCOW2 and raw disk images.\n\n"
+      "Creates, examines, changes, checks and converts disk images.\n\n"
       "Commands:\n",
       program);
   for (const Command* command : commands) {
@@ -84,8 +84,8 @@ void print_tool_help(Console& console, std::span<const Command* const> commands)
       "  -h, --help                print this help, or with a command, its help\n"
       "  -V, --version             print the version\n\n"
       "Sizes and offsets are in bytes; the suffixes k, M, G, T, P and E mean powers of\n"
-      "1024. Formats are qcow2 and raw; a source's format is found out where none is\n"
-      "given.\n\n"
+      "1024. Formats are qcow2, qcow, luks and raw; a source's format is found out\n"
+      "where none is given.\n\n"
       "Examples:\n"
       "  {0} create -f qcow2 disk.qcow2 20G\n"
       "  {0} convert -p -O qcow2 disk.raw disk.qcow2\n"

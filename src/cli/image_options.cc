@@ -237,9 +237,6 @@ ImageOptions parse_image_options(const std::vector<KeyValue>& list) {
   }
   if (!backing.empty()) {
     options.backing = std::make_shared<ImageOptions>(parse_image_options(backing));
-    if (options.backing->own_path || options.backing->file_path) {
-      throw Failure("the option 'backing.file.filename' is not supported");
-    }
   }
   check_cache_sizes(options);
   return options;
@@ -253,8 +250,18 @@ std::vector<KeyValue> parse_json_options(std::string_view text) {
   return options;
 }
 
+std::optional<std::string> ImageOptions::path() const {
+  if (is_bare_file()) {
+    if (!own_path) throw Failure("driver 'file' needs the option 'filename'");
+    if (file_path) throw Failure("driver 'file' does not support the option 'file.filename'");
+    return own_path;
+  }
+  if (own_path) throw Failure("the option 'filename' needs driver=file; use 'file.filename'");
+  return file_path;
+}
+
 void ImageOptions::apply(const Secrets& secrets, OpenOptions& options) const {
-  options.format = driver;
+  options.format = format();
   if (key_secret) options.secret = find_secret(secrets, *key_secret);
   options.l2_cache_bytes = l2_cache_bytes;
   options.refcount_cache_bytes = refcount_cache_bytes;
@@ -281,8 +288,10 @@ void ImageOptions::apply(const Secrets& secrets, OpenOptions& options) const {
     of_backing.secret = nullptr;
     of_backing.snapshot = {};
     of_backing.backing = nullptr;
+    of_backing.backing_file.clear();
     backing->apply(secrets, of_backing);
     options.backing = std::make_shared<const OpenOptions>(std::move(of_backing));
+    options.backing_file = backing->path().value_or("");
   }
 }
 

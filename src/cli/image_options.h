@@ -41,6 +41,13 @@ struct ImageOptions {
   std::shared_ptr<ImageOptions> backing;  ///< "backing.*"
   std::string first_backing_option;       ///< one of them, for messages
 
+  /// True if "driver=file" asked for the bare file: it is read as raw.
+  bool is_bare_file() const { return driver == "file"; }
+  /// The format that the file is read as; empty: to be found out.
+  std::string format() const { return is_bare_file() ? "raw" : driver; }
+  /// The file's path, if it is given. Throws `Failure` if it is not given as the driver wants it.
+  std::optional<std::string> path() const;
+
   /// Puts what is said into `options`. Throws `Failure` for a secret that is not there.
   void apply(const Secrets& secrets, OpenOptions& options) const;
 };

@@ -26,20 +26,11 @@ constexpr std::string_view kJsonPrefix = "json:";
 /// "driver=qcow2,file.driver=file,file.filename=x" and its shorter forms.
 ImageName name_from_options(const std::string& text, const std::vector<KeyValue>& list) {
   ImageName name{.text = text, .path = {}, .format = {}, .options = parse_image_options(list)};
-  const std::optional<std::string>& own_path = name.options.own_path;
-  const std::optional<std::string>& file_path = name.options.file_path;
-  name.is_bare_file = name.options.driver == "file";
-  if (name.is_bare_file) {
-    if (!own_path) throw Failure("driver 'file' needs the option 'filename'");
-    if (file_path) throw Failure("driver 'file' does not support the option 'file.filename'");
-    name.path = *own_path;
-    name.format = "raw";
-    return name;
-  }
-  if (own_path) throw Failure("the option 'filename' needs driver=file; use 'file.filename'");
-  if (!file_path) throw Failure("the option 'file.filename' is missing");
-  name.path = *file_path;
-  name.format = name.options.driver;
+  name.is_bare_file = name.options.is_bare_file();
+  name.format = name.options.format();
+  const std::optional<std::string> path = name.options.path();
+  if (!path) throw Failure("the option 'file.filename' is missing");
+  name.path = *path;
   return name;
 }
 

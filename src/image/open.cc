@@ -137,6 +137,7 @@ OpenOptions options_of_backing(const OpenOptions& options) {
     backing.secret = nullptr;
     backing.snapshot = {};
     backing.for_check = false;
+    backing.backing_file.clear();
   }
   backing.read_only = true;
   return backing;
@@ -166,10 +167,17 @@ std::unique_ptr<Image> Image::Impl::open(std::unique_ptr<Storage> storage,
   impl->format = options.format.empty() ? probe_storage(*storage) : options.format;
   BackingReference backing;
   impl->layer = open_layer(impl->format, std::move(storage), options, backing);
+  if (!options.backing_file.empty() && (impl->format == "raw" || impl->format == "luks")) {
+    throw Error(Errc::invalid_argument,
+                fmt::format("images of the format '{}' have no backing file", impl->format));
+  }
 
-  if (!backing.name.empty() && options.open_backing) {
+  const bool is_named = !backing.name.empty() || !options.backing_file.empty();
+  if (is_named && options.open_backing) {
     try {
-      impl->backing_path = resolve_reference(impl->filename, backing.name);
+      impl->backing_path = options.backing_file.empty()
+                               ? resolve_reference(impl->filename, backing.name)
+                               : options.backing_file;
       require_allowed(options.references, impl->backing_path);
       if (chain.identities.size() >= options.references.chain_depth_max) {
         throw Error(Errc::limit_exceeded, fmt::format("the backing chain has more than {} images",

@@ -97,6 +97,22 @@ TEST_F(ImageOptionsTest, BackingFileHasOptionsOfItsOwn) {
     // Describing does not open it, and then its options are strange.
     expect_same_failure({"info", "--image-opts", with(options)});
   }
+  // The file may be another than the one that the image names, also where it names none.
+  given_image("other", "1M");
+  given_writes("other", {"write -P 5 0 1M"});
+  for (const std::string name : {"a", "base"}) {
+    for (const std::string options :
+         {"backing.file.filename=other", "backing.driver=qcow2,backing.file.filename=other",
+          "backing.driver=raw,backing.file.filename=a.raw"}) {
+      const std::string all = "driver=qcow2," + options + ",file.filename=" + name;
+      expect_same_success({"convert", "--image-opts", all, "out.raw"});
+      EXPECT_EQ(read_file("ours/out.raw"), read_file("reference/out.raw")) << all;
+    }
+  }
+  EXPECT_EQ(expect_same_outcome(
+                {"convert", "--image-opts", with("backing.file.filename=none"), "out.raw"})
+                .exit_code,
+            1);
   // As raw, it is read as the bytes that it is made of.
   expect_same_success({"convert", "--image-opts", with("backing.driver=raw"), "out.raw"});
   EXPECT_EQ(read_file("ours/out.raw"), read_file("reference/out.raw"));
