@@ -99,6 +99,7 @@ void Snapshots::create(SnapshotEntry entry) {
   const std::uint64_t disk_entries = std::min<std::uint64_t>(
       l1_table.size(), old_header.geometry().l1_entries_for(old_header.size));
   const std::uint64_t shared = has_vm_state ? disk_entries : l1_table.size();
+  metadata_.require_tables_apart(l1_table);
   ClusterTree tree(metadata_.storage(), metadata_.refcounts(), metadata_.map().rules());
   metadata_.set_unclean();
   share_or_restore(tree, l1_table, shared);
@@ -117,6 +118,7 @@ void Snapshots::create(SnapshotEntry entry) {
 
 void Snapshots::apply(const SnapshotEntry& entry) {
   std::vector<std::uint64_t> l1_table = l1_table_of(entry);
+  metadata_.require_tables_apart(l1_table);
   ClusterTree tree(metadata_.storage(), metadata_.refcounts(), metadata_.map().rules());
   tree.share(l1_table);
   const std::vector<std::uint64_t> old_table = metadata_.map().l1_table();
