@@ -5,11 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <thread>
 
 #include "formats/qcow2/bitmap_data.h"
 #include "tests/formats/qcow2/layer_fixture.h"
 #include "tests/support/errors.h"
+#include "tests/support/seeds.h"
 
 namespace qcowkit::test {
 namespace {
@@ -519,6 +521,54 @@ TEST_F(LargeDiskBitmapsTest, TablesThatNameOneClusterOftenDoNotFillTheMemory) {
   const Error error = error_of([&] { layer_->map_bitmap("b", {0}, 1); });
   EXPECT_EQ(error.code(), Errc::corrupt);
   EXPECT_TRUE(mentions(error, {"more data than fits"}));
+}
+
+TEST_F(SmallClusterBitmapsTest, RandomDamageMakesErrorsAtMost) {
+  add("first", true, 512);
+  add("second", false, 4096);
+  write(3 << 20, 3, 5000);
+  layer_->close();
+  const Header sound = header();
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> places{
+      {sound.bitmaps->bitmap_directory_offset.value, sound.bitmaps->bitmap_directory_size}};
+  for (const BitmapEntry& entry : directory()) {
+    places.emplace_back(entry.table_offset.value, entry.table_entries * 8);
+  }
+  std::vector<std::byte> bytes(image_->size());
+  image_->read(0, bytes);
+  for_each_seed(
+      300,
+      [&](std::uint64_t seed) {
+        SCOPED_TRACE("QCOWKIT_SEED=" + std::to_string(seed));
+        std::mt19937_64 random(seed);
+        layer_.reset();
+        image_->resize(0, Preallocation::off);
+        image_->write(0, bytes);
+        for (std::uint64_t i = 0; i <= random() % 3; ++i) {
+          const auto& [offset, length] = places[random() % places.size()];
+          const auto damage =
+              static_cast<std::byte>(random() % 3 == 0 ? random() : 1 << random() % 8);
+          image_->write(offset + random() % length, std::span(&damage, 1));
+        }
+        open();
+        for (const auto& use : std::vector<std::function<void()>>{
+                 [&] { layer_->bitmaps(); }, [&] { write(0, 3, 100); }, [&] { dirty("first"); },
+                 [&] { layer_->mark_bitmap("second", {0}, 5000); },
+                 [&] { layer_->resize(10 << 20, {}); }, [&] { layer_->clear_bitmap("first"); },
+                 [&] { layer_->remove_bitmap("second"); }, [&] { layer_->close(); }}) {
+          try {
+            use();
+          } catch (const Error&) {
+            // What is damaged may be refused.
+          }
+        }
+        // A table that names a cluster of the disk has given it away: but the metadata is sound.
+        const Header after = header();
+        EXPECT_EQ(after.l1_table_offset.value % 512, 0u);
+        open();
+        EXPECT_EQ(read(3 << 20, 5000).size(), 5000u);
+      },
+      [] { return HasFailure(); });
 }
 
 // --- Failures ----------------------------------------------------------------------------------
