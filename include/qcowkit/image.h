@@ -70,8 +70,9 @@ class Image {
   /// Makes the range read as zeroes. With `may_unmap`, its host space may be given back; without
   /// it, host clusters that are there stay preallocated.
   void write_zeroes(std::uint64_t guest_offset, std::uint64_t length_bytes, bool may_unmap);
-  /// Gives whole clusters of the range back. They read as zeroes afterwards (also over a backing
-  /// file); parts of clusters are left as they are.
+  /// Gives whole clusters of the range back. They read as zeroes afterwards, also over a backing
+  /// file; parts of clusters are left as they are. Formats that cannot say that a cluster hides the
+  /// backing file (qcow, qcow2 version 2) leave all of them as they are over one.
   void discard(std::uint64_t guest_offset, std::uint64_t length_bytes);
 
   /// Compresses one cluster of guest data. Heavy and lock-free: meant to be called from many
@@ -110,15 +111,15 @@ class Image {
 
   std::vector<SnapshotInfo> snapshots() const;
   struct NewSnapshot {
-    std::string name;
-    std::string id;  ///< empty: the first number that is free
+    std::string name = {};
+    std::string id = {};  ///< empty: one more than the largest number so far
     /// Without it: now.
-    std::optional<std::uint32_t> date_seconds;
+    std::optional<std::uint32_t> date_seconds = {};
     std::uint32_t date_nanoseconds = 0;
     std::uint64_t vm_clock_nanoseconds = 0;
     /// How many bytes of what `write_vm_state` has stored belong to it.
     std::uint64_t vm_state_size_bytes = 0;
-    std::optional<std::uint64_t> icount;
+    std::optional<std::uint64_t> icount = {};
   };
   /// Keeps the disk's present content. Durable on return.
   SnapshotInfo create_snapshot(const NewSnapshot& snapshot);
@@ -131,14 +132,15 @@ class Image {
   void write_vm_state(std::uint64_t offset, std::span<const std::byte> from);
 
   // Persistent dirty bitmaps (qcow2 spec, Bitmaps). An enabled one follows every change that is
-  // made through this class; all are stored by `close`. Formats without them throw
-  // `Errc::unsupported`.
+  // made through this class; applying a snapshot and `make_empty` change the whole disk, and what
+  // the disk grows by is clean. All are stored by `close`. One that a crash kept from that is
+  // listed as in use, and can only be removed. Formats without bitmaps throw `Errc::unsupported`.
 
   std::vector<BitmapInfo> bitmaps() const;
   struct NewBitmap {
-    std::string name;
+    std::string name = {};
     std::uint64_t granularity_bytes =
-        0;  ///< 512 to 2 GiB, a power of two; 0: a cluster, at most 64 KiB
+        0;  ///< 512 to 2 GiB, a power of two; 0: a cluster, 4 to 64 KiB
     bool enabled = true;
   };
   void add_bitmap(const NewBitmap& bitmap);
