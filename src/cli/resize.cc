@@ -74,6 +74,10 @@ void resize_image(Image& image, std::uint64_t size_bytes, const ResizeOptions& o
   try {
     image.resize(size_bytes, options);
   } catch (const Error& e) {
+    // Only qcow2 images have reasons of their own.
+    if (e.code() == make_error_code(Errc::unsupported) && !image.info().qcow2) {
+      throw Failure("Image format driver does not support resize");
+    }
     throw Failure(without_name(e.what(), image.filename()));
   }
 }

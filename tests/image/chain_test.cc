@@ -71,6 +71,31 @@ TEST_F(Chain, EachLayerShowsWhatThoseAboveItDoNotHave) {
   }
 }
 
+TEST_F(Chain, MayBeOpenedOverAnotherFileThanTheImageNames) {
+  const std::string named = make("named");
+  const std::string other = make("other");
+  Image::open(other, writable())->write(0, test::make_content(7, kSize));
+  OpenOptions options;
+  options.backing_file = other;
+  for (const std::string& path : {make("top", "named", "qcow2"), make("alone")}) {
+    const auto image = Image::open(path, options);
+    EXPECT_EQ(image->backing()->filename(), other);
+    EXPECT_EQ(image->backing()->backing(), nullptr);
+    std::vector<std::byte> bytes(kSize);
+    image->read(0, bytes);
+    EXPECT_TRUE(bytes == test::make_content(7, kSize));
+  }
+}
+
+TEST_F(Chain, ImagesThatHaveNoBackingFileAreGivenNone) {
+  OpenOptions options;
+  options.backing_file = make("other");
+  options.format = "raw";
+  const Error error = error_of([&] { Image::open(make("plain"), options); });
+  EXPECT_EQ(error.code(), Errc::invalid_argument);
+  EXPECT_TRUE(mentions(error, {"raw", "backing file"}));
+}
+
 TEST_F(Chain, LongerThanAllowedIsRefused) {
   const std::string top = make_chain(5);
   OpenOptions options;
