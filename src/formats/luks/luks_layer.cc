@@ -2,17 +2,13 @@
 
 #include <algorithm>
 
-#include "base/buffer.h"
 #include "formats/encrypted_io.h"
+#include "formats/fill_plain.h"
 #include "formats/luks/limits.h"
-#include "storage/memory_storage.h"
 
 namespace qcowkit::luks {
 
 namespace {
-
-/// The longest run that `write_in_place` has filled at once.
-constexpr std::uint64_t kFillBytes = 1 << 20;
 
 [[noreturn]] void lacks_compression() {
   throw Error(Errc::unsupported, "a LUKS volume cannot be compressed");
@@ -98,16 +94,8 @@ void LuksLayer::write_in_place(GuestOffset guest_offset, std::uint64_t length_by
                                const Image::FillRun& fill) {
   require_writable();
   cipher();
-  Buffer plain(std::min(length_bytes, kFillBytes));
-  while (length_bytes > 0) {
-    const std::span<std::byte> run = plain.span().first(std::min(length_bytes, kFillBytes));
-    MemoryStorage filled("a run of plain bytes");
-    fill(filled, 0, guest_offset.value, run.size());
-    filled.read(0, run);
-    write(guest_offset, run);
-    guest_offset += run.size();
-    length_bytes -= run.size();
-  }
+  fill_plain(guest_offset, length_bytes, fill,
+             [this](GuestOffset at, std::span<const std::byte> run) { write(at, run); });
 }
 
 CompressedCluster LuksLayer::compress(std::span<const std::byte>, int) const {

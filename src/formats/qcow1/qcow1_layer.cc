@@ -11,19 +11,11 @@
 
 #include "codec/compression.h"
 #include "formats/qcow1/limits.h"
+#include "formats/require_inside.h"
 
 namespace qcowkit::qcow1 {
 
 namespace {
-
-void require_inside(const Storage& storage, const char* structure, HostOffset offset,
-                    std::uint64_t bytes) {
-  const std::uint64_t size = storage.size();
-  if (bytes <= size && offset.value <= size - bytes) return;
-  throw Error(Errc::corrupt, fmt::format("{}: {} bytes at offset {:#x} lie beyond the end of the "
-                                         "file, which has {} bytes",
-                                         structure, bytes, offset.value, size));
-}
 
 std::unique_ptr<crypto::SectorCipher> make_cipher(const Header& header,
                                                   const LayerOptions& options) {

@@ -75,7 +75,6 @@ class Qcow1Layer final : public Layer {
   void close() override;
 
  private:
-  class Reservation;
   struct WritePlan;
 
   void require_readable() const;

@@ -1,34 +1,13 @@
 // Storing compressed clusters.
 #include <fmt/core.h>
 
-#include "codec/compression.h"
+#include "formats/compress_cluster.h"
 #include "formats/qcow2/qcow2_layer.h"
 
 namespace qcowkit::qcow2 {
 
 CompressedCluster Qcow2Layer::compress(std::span<const std::byte> cluster, int level) const {
-  // A compressor's working memory is large: each thread keeps one, for the last type and level
-  // asked for.
-  struct Kept {
-    CompressionType type;
-    int level;
-    std::unique_ptr<codec::Compressor> compressor;
-  };
-  thread_local Kept kept;
-  if (!kept.compressor || kept.type != compression_type_ || kept.level != level) {
-    kept = {compression_type_, level, codec::make_compressor(compression_type_, level)};
-  }
-
-  thread_local std::vector<std::byte> into;
-  into.resize(geometry_.cluster_size() - 1);
-  thread_local std::vector<std::byte> padded;
-  if (cluster.size() < geometry_.cluster_size()) {
-    padded.assign(cluster.begin(), cluster.end());
-    padded.resize(geometry_.cluster_size());
-    cluster = padded;
-  }
-  const std::size_t size = kept.compressor->compress(cluster, into);
-  return {{into.begin(), into.begin() + static_cast<std::ptrdiff_t>(size)}};
+  return compress_cluster(compression_type_, level, cluster, geometry_.cluster_size());
 }
 
 void Qcow2Layer::write_compressed(GuestOffset guest_offset, const CompressedCluster& compressed,

@@ -3,16 +3,8 @@
 #include <cstring>
 
 #include "formats/qcow2/qcow2_layer.h"
-#include "storage/memory_storage.h"
 
 namespace qcowkit::qcow2 {
-
-namespace {
-
-/// The longest run that `write_in_place` has filled at once.
-constexpr std::uint64_t kFillBytes = 2u << 20;
-
-}  // namespace
 
 /// With the old method, sectors are numbered as the guest sees them, with LUKS as they lie on the
 /// host.
@@ -65,21 +57,6 @@ void Qcow2Layer::write_joined(const WritePlan& plan, GuestOffset begin, const Bu
   append(tail.data(), tail.size());
   const GuestOffset start{begin.value - head.size()};
   write_data(start, plan.host_of(start), joined.span());
-}
-
-/// Lets the caller fill plain memory, since what it would write to the storage is not encrypted.
-void Qcow2Layer::fill_encrypted(GuestOffset guest_offset, std::uint64_t length_bytes,
-                                const Image::FillRun& fill) {
-  Buffer plain(std::min(length_bytes, kFillBytes));
-  while (length_bytes > 0) {
-    const std::span<std::byte> run = plain.span().first(std::min(length_bytes, kFillBytes));
-    MemoryStorage filled("a run of plain bytes");
-    fill(filled, 0, guest_offset.value, run.size());
-    filled.read(0, run);
-    write_inside(guest_offset, run);
-    guest_offset += run.size();
-    length_bytes -= run.size();
-  }
 }
 
 }  // namespace qcowkit::qcow2

@@ -12,19 +12,11 @@
 #include "formats/qcow2/describe.h"
 #include "formats/qcow2/encryption.h"
 #include "formats/qcow2/limits.h"
+#include "formats/require_inside.h"
 
 namespace qcowkit::qcow2 {
 
 namespace {
-
-void require_inside(const Storage& storage, const char* structure, HostOffset offset,
-                    std::uint64_t bytes) {
-  const std::uint64_t size = storage.size();
-  if (bytes <= size && offset.value <= size - bytes) return;
-  throw Error(Errc::corrupt, fmt::format("{}: {} bytes at offset {:#x} lie beyond the end of the "
-                                         "file, which has {} bytes",
-                                         structure, bytes, offset.value, size));
-}
 
 /// What an image must fulfil before it is used, beyond what its header says of itself. Repairs what
 /// has to be repaired before writing; returns the header as it then is.
@@ -174,6 +166,7 @@ CheckReport Qcow2Layer::check(const CheckOptions& options) {
   if (options.repair != Repair::none) {
     metadata_.reload(read_header(*storage_, true));
     bitmaps_.reload();
+    decompressed_.forget({}, kHostOffsetEnd);
   }
   return report;
 }
@@ -192,6 +185,8 @@ void Qcow2Layer::invalidate() {
   }
   metadata_.reload(header);
   bitmaps_.reload();
+  decompressed_.forget({}, kHostOffsetEnd);
+  has_backing_name_ = !header.backing_file.empty();
   virtual_size_ = header.size;
 }
 

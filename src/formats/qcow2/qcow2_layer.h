@@ -179,8 +179,6 @@ class Qcow2Layer final : public Layer {
                   std::span<const std::byte> from);
   void write_zero_data(GuestOffset guest_offset, HostOffset host_offset,
                        std::uint64_t length_bytes);
-  void fill_encrypted(GuestOffset guest_offset, std::uint64_t length_bytes,
-                      const Image::FillRun& fill);
   EncryptedRun encrypted_run(GuestOffset guest_offset, HostOffset host_offset) const;
 
   // What the requests of the same name do, for those that are inside the gate already.

@@ -7,6 +7,7 @@
 #include <cassert>
 #include <cerrno>
 
+#include "formats/fill_plain.h"
 #include "formats/qcow2/qcow2_layer.h"
 
 namespace qcowkit::qcow2 {
@@ -50,7 +51,9 @@ void Qcow2Layer::write_in_place(GuestOffset guest_offset, std::uint64_t length_b
 void Qcow2Layer::write_in_place_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
                                        const Image::FillRun& fill) {
   if (is_encrypted()) {
-    fill_encrypted(guest_offset, length_bytes, fill);
+    // What the caller would write to the storage is not encrypted.
+    fill_plain(guest_offset, length_bytes, fill,
+               [this](GuestOffset at, std::span<const std::byte> run) { write_inside(at, run); });
     return;
   }
   const GuestOffset request_end = guest_offset + length_bytes;
