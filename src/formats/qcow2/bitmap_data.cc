@@ -74,7 +74,7 @@ std::unique_ptr<BitmapBits> read_bitmap_bits(Storage& storage, const BitmapEntry
 }
 
 void write_bitmap_bits(Metadata& metadata, const BitmapBits& bits, BitmapEntry& bitmap,
-                       std::vector<Reservation>& reservations) {
+                       Reservations& reservations) {
   const Geometry& g = metadata.geometry();
   const std::uint64_t entries = g.clusters_for(bits.data_bytes());
   std::vector<std::size_t> mixed;

@@ -12,6 +12,9 @@
 
 namespace qcowkit::qcow2 {
 
+/// Host clusters that nothing durable points at yet: given back unless they are committed.
+using Reservations = std::vector<decltype(WritePlan::reservation)>;
+
 /// Throws `Error` if a disk of this size cannot have a bitmap of this granularity: limit_exceeded
 /// where it would take too much memory, unsupported.
 void require_bitmap_fits(std::uint64_t disk_bytes, std::uint32_t granularity_bits);
@@ -25,7 +28,7 @@ std::unique_ptr<BitmapBits> read_bitmap_bits(Storage& storage, const BitmapEntry
 /// Writes the bits to new clusters and makes `bitmap` say where their table lies. The clusters are
 /// added to `reservations`: nothing durable points at them yet.
 void write_bitmap_bits(Metadata& metadata, const BitmapBits& bits, BitmapEntry& bitmap,
-                       std::vector<Reservation>& reservations);
+                       Reservations& reservations);
 
 /// The host clusters of the bitmap's table and data. What cannot be read is left out.
 std::vector<HostRange> clusters_of_bitmap(Storage& storage, const BitmapEntry& bitmap,

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <set>
 #include <utility>
 
-#include "formats/qcow2/bitmap_data.h"
 #include "formats/qcow2/limits.h"
 
 namespace qcowkit::qcow2 {
@@ -285,7 +285,7 @@ void Bitmaps::enable(const std::string& name, bool enabled) {
 
 // --- Storing -----------------------------------------------------------------------------------
 
-BitmapEntry Bitmaps::write_bitmap(Tracked& bitmap, std::vector<Reservation>& reservations) {
+BitmapEntry Bitmaps::write_bitmap(Tracked& bitmap, Reservations& reservations) {
   BitmapEntry entry = bitmap.entry;
   const bool is_stored = bitmap.stored && (bitmap.bits == nullptr || !bitmap.bits->has_changed());
   if (!is_stored) write_bitmap_bits(metadata_, *bitmap.bits, entry, reservations);
@@ -294,12 +294,11 @@ BitmapEntry Bitmaps::write_bitmap(Tracked& bitmap, std::vector<Reservation>& res
 
 /// What the present directory refers to and one with `entries` does not.
 std::vector<HostRange> Bitmaps::clusters_replaced_by(const std::vector<BitmapEntry>& entries) {
+  std::set<HostOffset> tables;
+  for (const BitmapEntry& entry : entries) tables.insert(entry.table_offset);
   std::vector<HostRange> clusters;
   for (const BitmapEntry& old : directory_) {
-    const bool stays = std::ranges::any_of(entries, [&](const BitmapEntry& entry) {
-      return entry.name == old.name && entry.table_offset == old.table_offset;
-    });
-    if (stays) continue;
+    if (tables.contains(old.table_offset)) continue;
     const std::vector<HostRange> of_bitmap =
         clusters_of_bitmap(metadata_.storage(), old, metadata_.geometry());
     clusters.insert(clusters.end(), of_bitmap.begin(), of_bitmap.end());
@@ -312,7 +311,7 @@ std::vector<HostRange> Bitmaps::clusters_replaced_by(const std::vector<BitmapEnt
 
 /// Makes the header name a directory with these entries. The reservations are theirs.
 void Bitmaps::switch_directory(const std::vector<BitmapEntry>& entries,
-                               std::vector<Reservation>& reservations) {
+                               Reservations& reservations) {
   const std::vector<std::byte> bytes = encode_bitmap_directory(entries);
   HostOffset place{};
   if (!entries.empty()) {
@@ -323,7 +322,7 @@ void Bitmaps::switch_directory(const std::vector<BitmapEntry>& entries,
   }
   metadata_.flush();
   // If the header cannot be written, nobody knows whether it was: then the clusters leak.
-  for (Reservation& reservation : reservations) reservation.commit(~std::uint64_t{0});
+  for (auto& reservation : reservations) reservation.commit(~std::uint64_t{0});
   metadata_.change_header(
       [&](Header& header) { set_directory(header, entries.size(), bytes.size(), place); });
 }
@@ -332,7 +331,19 @@ void Bitmaps::store() {
   const MutexLock lock(mutex_);
   if (!must_store_) return;
   metadata_.before_change();
-  std::vector<Reservation> reservations;
+  try {
+    write_all();
+    return;
+  } catch (const Error& error) {
+    // Freed clusters become usable with a flush only.
+    if (error.code() != std::errc::no_space_on_device || !metadata_.can_reclaim()) throw;
+  }
+  metadata_.flush();
+  write_all();
+}
+
+void Bitmaps::write_all() {
+  Reservations reservations;
   std::vector<BitmapEntry> entries;
   for (const auto& bitmap : bitmaps_) entries.push_back(write_bitmap(*bitmap, reservations));
   const std::vector<HostRange> replaced = clusters_replaced_by(entries);

@@ -11,9 +11,9 @@
 
 #include "base/mutex.h"
 #include "formats/qcow2/bitmap_bits.h"
+#include "formats/qcow2/bitmap_data.h"
 #include "formats/qcow2/bitmap_directory.h"
 #include "formats/qcow2/metadata.h"
-#include "formats/qcow2/write_plan.h"
 #include "qcowkit/image.h"
 
 namespace qcowkit::qcow2 {
@@ -87,12 +87,12 @@ class Bitmaps {
   /// Marks entries of the directory on the disk as in use: all, or those that a change of the disk
   /// would make wrong.
   void announce(bool all) REQUIRES(mutex_);
-  BitmapEntry write_bitmap(Tracked& bitmap, std::vector<Reservation>& reservations)
-      REQUIRES(mutex_);
+  void write_all() REQUIRES(mutex_);
+  BitmapEntry write_bitmap(Tracked& bitmap, Reservations& reservations) REQUIRES(mutex_);
   std::vector<HostRange> clusters_replaced_by(const std::vector<BitmapEntry>& entries)
       REQUIRES(mutex_);
-  void switch_directory(const std::vector<BitmapEntry>& entries,
-                        std::vector<Reservation>& reservations) REQUIRES(mutex_);
+  void switch_directory(const std::vector<BitmapEntry>& entries, Reservations& reservations)
+      REQUIRES(mutex_);
 
   Metadata& metadata_;
 
