@@ -100,6 +100,8 @@ void Qcow2Layer::amend(const AmendOptions& options) {
     const Header before = metadata_.header();
     require_possible(options, before);
     const std::uint32_t version = options.version.value_or(before.version);
+    // Zeroes over a backing file become data, which may have to be encrypted.
+    if (version == 2 && before.version == 3 && has_backing_name_) require_readable();
     if (version == 3 && before.version == 2) upgrade();
     if (options.refcount_bits) {
       const auto order = static_cast<std::uint32_t>(std::countr_zero(*options.refcount_bits));

@@ -70,6 +70,7 @@ void Qcow2Layer::resize_alone(std::uint64_t size_bytes, const ResizeOptions& opt
 // --- Growing -----------------------------------------------------------------------------------
 
 void Qcow2Layer::grow(std::uint64_t size_bytes, Preallocation preallocation) {
+  if (preallocation != Preallocation::off) require_readable();
   const std::uint64_t old_size = virtual_size();
   // What lies behind the old end as a VM state would become part of the disk.
   std::vector<std::uint64_t> l1_table = metadata_.map().l1_table();
