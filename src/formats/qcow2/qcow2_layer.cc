@@ -167,7 +167,6 @@ CheckReport Qcow2Layer::check(const CheckOptions& options) {
     metadata_.reload(read_header(*storage_, true));
     bitmaps_.reload();
     decompressed_.forget({}, kHostOffsetEnd);
-    decompressed_.forget({}, kHostOffsetEnd);
   }
   return report;
 }
