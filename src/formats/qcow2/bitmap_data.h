@@ -8,12 +8,12 @@
 #include "formats/qcow2/bitmap_bits.h"
 #include "formats/qcow2/bitmap_directory.h"
 #include "formats/qcow2/metadata.h"
-#include "formats/qcow2/write_plan.h"
+#include "formats/reservation.h"
 
 namespace qcowkit::qcow2 {
 
 /// Host clusters that nothing durable points at yet: given back unless they are committed.
-using Reservations = std::vector<decltype(WritePlan::reservation)>;
+using Reservations = std::vector<Reservation<Metadata>>;
 
 /// Throws `Error` if a disk of this size cannot have a bitmap of this granularity: limit_exceeded
 /// where it would take too much memory, unsupported.
