@@ -337,6 +337,28 @@ TEST_F(BitmapsTest, ImpossibleBitmapsAreRefusedAndNothingChanges) {
   expect_clean();
 }
 
+TEST_F(SmallClusterBitmapsTest, HeaderWithoutRoomForTheExtensionRefusesTheFirstBitmap) {
+  AmendOptions options;
+  std::string longest;
+  try {
+    for (;; longest += 'x') {
+      options.backing_file = longest + 'x';
+      layer_->amend(options);
+    }
+  } catch (const Error&) {
+    // The name is now the longest that fits.
+  }
+  ASSERT_GT(longest.size(), 32u);
+  EXPECT_EQ(error_of([&] { add("b"); }).code(), Errc::invalid_argument);
+  EXPECT_TRUE(layer_->bitmaps().empty());
+  options.backing_file = longest.substr(32);  // the extension's size
+  layer_->amend(options);
+  add("b");
+  open();
+  EXPECT_EQ(layer_->bitmaps().size(), 1u);
+  EXPECT_EQ(header().backing_file, *options.backing_file);
+}
+
 TEST_F(BitmapsTest, UnknownNamesAreRefused) {
   for (const auto& use : std::vector<std::function<void()>>{
            [&] { layer_->clear_bitmap("b"); }, [&] { layer_->enable_bitmap("b", false); },
