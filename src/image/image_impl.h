@@ -17,7 +17,7 @@ struct Image::Impl {
   std::unique_ptr<Image> backing;  // outlives the layer, which reads from it
   std::unique_ptr<Layer> layer;
   OpenOptions options;         ///< as it was opened
-  bool has_path = false;           ///< `filename` was opened, not a storage
+  bool has_path = false;       ///< `filename` was opened, not a storage
   Impl* overlay = nullptr;     ///< the image whose backing file this is, if it is one
   bool write_through = false;  ///< each change is durable when its call returns
   bool closed = false;
