@@ -141,6 +141,8 @@ class Cases {
     all.push_back(with_backing(plain_shape("Clusters4096", 200 * 1024, 4096)));
     all.push_back(changed(with_backing(plain_shape("Clusters4096Version2", 200 * 1024, 4096)),
                           [](Shape& shape) { shape.options.version = 2; }));
+    all.push_back(changed(with_backing(plain_shape("ExtendedL2", 600 * 1024, 16384)),
+                          [](Shape& shape) { shape.options.extended_l2 = true; }));
     all.push_back(changed(plain_shape("Clusters512Lazy", kSmallDisk, 512),
                           [](Shape& shape) { shape.options.lazy_refcounts = true; }));
     return all;
@@ -186,7 +188,7 @@ class Cases {
     add(shape, "GrowPreallocated", fill, resize_by(20, 0, Preallocation::falloc));
     add(shape, "GrowFar", fill, resize_by(700, 0));
     add(shape, "ShrinkALittle", fill, resize_by(-2, -100));
-    add(shape, "ShrinkToOneTable", fill, resize_by(-40, 0));
+    add(shape, "ShrinkALot", fill, resize_by(shape.options.extended_l2 ? -30 : -40, 0));
     add(shape, "ShrinkToNothing", fill, [](Layer& layer) {
       layer.resize(0, {Preallocation::off, true});
     });
@@ -208,12 +210,16 @@ class Cases {
     }
     if (shape.has_backing()) {
       add(shape, "OtherBackingName", fill_disk, amend_backing_file("gnikcab", "raw"));
+      cases_.back().tidies_up = true;
     }
     if (shape.options.version == 2) {
       add(shape, "VersionUp", fill_with_snapshots, amend_version(3));
       return;
     }
-    add(shape, "VersionDown", fill_with_snapshots, amend_version(2));
+    // Version 2 knows no extended L2 entries.
+    if (!shape.options.extended_l2) {
+      add(shape, "VersionDown", fill_with_snapshots, amend_version(2));
+    }
     add(shape, "RefcountBits64", fill_with_snapshots, amend_refcount_bits(64));
     add(shape, "RefcountBits8", fill_with_snapshots, amend_refcount_bits(8));
     const bool lazy = shape.options.lazy_refcounts;
