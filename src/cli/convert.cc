@@ -195,13 +195,14 @@ std::vector<OpenedImage> open_sources(const Arguments& arguments, const Secrets&
 }
 
 void create_target(const std::string& filename, const CreateArguments& wanted,
-                   const Secrets& secrets, CacheMode cache, std::uint64_t size_bytes) {
+                   const Secrets& secrets, CacheMode cache, std::uint64_t size_bytes,
+                   Console& console) {
   try {
     CreateOptions options = wanted.to_create_options(secrets);
     options.size_bytes = size_bytes;
     options.cache = cache;
     options.open_backing = false;  // opening the target will show whether it is there
-    wanted.create_image(local_path(filename), options);
+    wanted.create_image(local_path(filename), options, console);
   } catch (const std::exception& e) {
     throw Failure(fmt::format("{}: error while converting {}: {}", filename, wanted.format(),
                               without_name(e.what(), filename)));
@@ -313,7 +314,7 @@ int run(const Arguments& arguments, Console& console) {
   if (!arguments.has("-n")) {
     merge_backing_file(wanted, arguments, sources.size());
     check_compression(wanted, arguments.has("-c"));
-    create_target(names.back(), wanted, secrets, cache, size_bytes);
+    create_target(names.back(), wanted, secrets, cache, size_bytes, console);
   }
   const OpenedImage target = open_target(arguments, wanted, secrets, cache);
   if (target.image->virtual_size() < size_bytes) {

@@ -112,7 +112,13 @@ void CreateArguments::set_backing_file(CreateOptions& options) const {
   options.backing_format = format.value_or("");
 }
 
-void CreateArguments::create_image(const std::string& path, const CreateOptions& options) const {
+void CreateArguments::create_image(const std::string& path, const CreateOptions& options,
+                                   Console& console) const {
+  if (options.encryption == EncryptionFormat::aes) {
+    console.error(
+        "warning: the old AES encryption protects poorly; encrypt.format=luks is there for qcow2 "
+        "images");
+  }
   FileAttributes attributes;
   attributes.no_copy_on_write = is_on("nocow");
   attributes.extent_size_hint_bytes = small_number("extent_size_hint");

@@ -36,7 +36,8 @@ class CreateArguments : public OptionValues {
                                   NewImage purpose = NewImage::created) const;
 
   /// Creates the image in `path`, with the options of the file applied to the empty file first.
-  void create_image(const std::string& path, const CreateOptions& options) const;
+  /// Warns of an encryption that is weak.
+  void create_image(const std::string& path, const CreateOptions& options, Console& console) const;
 
  private:
   void set_backing_file(CreateOptions& options) const;
