@@ -103,21 +103,22 @@ void Refcounts::refuse_to_count_up(std::uint64_t cluster, std::uint64_t refcount
 void Refcounts::count_up(std::uint64_t first, std::uint64_t end, std::uint64_t& done) {
   const std::uint32_t order = geometry_.refcount_order();
   const std::uint64_t max = geometry_.refcount_max();
-  for_each_part(first, end,
-                [&](const Part& part, std::uint64_t cluster, MetadataCache::Slice* slice) {
-                  done = cluster;
-                  if (slice == nullptr) refuse_to_count_up(cluster, 0);
-                  const Bounds bounds = bounds_of(part, order);
-                  if (bounds.smallest == 0 || bounds.largest == max) {
-                    for (std::uint64_t i = part.index;; ++i, ++cluster) {
-                      const std::uint64_t refcount = load_refcount(part.slice, i, order);
-                      if (refcount == 0 || refcount == max) refuse_to_count_up(cluster, refcount);
-                    }
-                  }
-                  add_to_all(part, order, 1);
-                  blocks_.mark_dirty(*slice);
-                  done = cluster + part.count;
-                });
+  const auto count_up_part = [&](const Part& part, std::uint64_t cluster,
+                                 MetadataCache::Slice* slice) REQUIRES(mutex_) {
+    done = cluster;
+    if (slice == nullptr) refuse_to_count_up(cluster, 0);
+    const Bounds bounds = bounds_of(part, order);
+    if (bounds.smallest == 0 || bounds.largest == max) {
+      for (std::uint64_t i = part.index;; ++i, ++cluster) {
+        const std::uint64_t refcount = load_refcount(part.slice, i, order);
+        if (refcount == 0 || refcount == max) refuse_to_count_up(cluster, refcount);
+      }
+    }
+    add_to_all(part, order, 1);
+    blocks_.mark_dirty(*slice);
+    done = cluster + part.count;
+  };
+  for_each_part(first, end, count_up_part);
 }
 
 void Refcounts::add_references(std::span<const HostRange> ranges) {
@@ -137,24 +138,22 @@ void Refcounts::add_references(std::span<const HostRange> ranges) {
 
 void Refcounts::drop(std::uint64_t first, std::uint64_t end) {
   const std::uint32_t order = geometry_.refcount_order();
-  for_each_part(first, end,
-                [&](const Part& part, std::uint64_t cluster, MetadataCache::Slice* slice) {
-                  if (slice == nullptr) return;
-                  blocks_.mark_dirty(*slice);
-                  if (bounds_of(part, order).smallest > 1) {
-                    add_to_all(part, order, -1);
-                    return;
-                  }
-                  // The last reference goes another way; a 0 is a damage that `check` tells of.
-                  for (std::uint64_t i = 0; i < part.count; ++i) {
-                    const std::uint64_t refcount = load_refcount(part.slice, part.index + i, order);
-                    if (refcount > 1)
-                      store_refcount(part.slice, part.index + i, order, refcount - 1);
-                    if (refcount == 1) {
-                      defer_free_locked(cluster_offset(cluster + i), geometry_.cluster_size());
-                    }
-                  }
-                });
+  const auto drop_part = [&](const Part& part, std::uint64_t cluster,
+                             MetadataCache::Slice* slice) REQUIRES(mutex_) {
+    if (slice == nullptr) return;
+    blocks_.mark_dirty(*slice);
+    if (bounds_of(part, order).smallest > 1) {
+      add_to_all(part, order, -1);
+      return;
+    }
+    // The last reference goes another way; a 0 is a damage that `check` tells of.
+    for (std::uint64_t i = 0; i < part.count; ++i) {
+      const std::uint64_t refcount = load_refcount(part.slice, part.index + i, order);
+      if (refcount > 1) store_refcount(part.slice, part.index + i, order, refcount - 1);
+      if (refcount == 1) defer_free_locked(cluster_offset(cluster + i), geometry_.cluster_size());
+    }
+  };
+  for_each_part(first, end, drop_part);
 }
 
 void Refcounts::drop_references(std::span<const HostRange> ranges) {
