@@ -2,12 +2,11 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-
 #include "tests/interchange/combination.h"
 #include "tests/interchange/luks_tools.h"
 #include "tests/support/content.h"
 #include "tests/support/modelled_image.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/temp_dir.h"
 
 namespace qcowkit {
