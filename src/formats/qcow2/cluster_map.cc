@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "formats/qcow2/corrupt_image.h"
+#include "formats/qcow2/l1_table.h"
 #include "formats/qcow2/limits.h"
 
 namespace qcowkit::qcow2 {
@@ -53,9 +54,7 @@ ClusterMap::ClusterMap(Storage& storage, Storage* data_storage, OverlapGuard& gu
       slices_(slice_bytes_, cache_bytes / slice_bytes_) {}
 
 void ClusterMap::load(const Header& header) {
-  std::vector<be64> raw(header.l1_size);
-  storage_.read(header.l1_table_offset.value, std::as_writable_bytes(std::span(raw)));
-  adopt({raw.begin(), raw.end()}, header);
+  adopt(load_l1_table(storage_, header.l1_table_offset, header.l1_size), header);
 }
 
 void ClusterMap::adopt(std::vector<std::uint64_t> l1_table, const Header& header) {

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "base/checked.h"
-#include "base/endian.h"
 #include "formats/qcow2/l1_entry.h"
+#include "formats/qcow2/l1_table.h"
 #include "formats/qcow2/limits.h"
 #include "formats/qcow2/snapshot_table.h"
 
@@ -97,9 +97,7 @@ void OverlapGuard::add_snapshots(Places& to, Storage& storage, const Header& hea
   for (const SnapshotEntry& entry : table.entries) {
     add_place(to, overlap::kInactiveL1, entry.l1_table_offset, std::uint64_t{entry.l1_size} * 8);
     if (!checks_for(overlap::kInactiveL2)) continue;
-    std::vector<be64> l1_table(entry.l1_size);
-    storage.read(entry.l1_table_offset.value, std::as_writable_bytes(std::span(l1_table)));
-    for (const be64 raw : l1_table) {
+    for (const std::uint64_t raw : load_l1_table(storage, entry.l1_table_offset, entry.l1_size)) {
       const L1Entry l1_entry(raw);
       if (!l1_entry.has_table()) continue;
       to.inactive_l2_tables.insert(l1_entry.l2_table().value >> to.cluster_bits);

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <utility>
 
+#include "formats/qcow2/l1_table.h"
 #include "formats/qcow2/limits.h"
 
 namespace qcowkit::qcow2 {
@@ -54,9 +55,7 @@ Snapshots::Snapshots(Metadata& metadata)
     : metadata_(metadata), table_(read_snapshot_table(metadata.storage(), metadata.header())) {}
 
 std::vector<std::uint64_t> Snapshots::l1_table_of(const SnapshotEntry& entry) {
-  std::vector<be64> raw(entry.l1_size);
-  metadata_.storage().read(entry.l1_table_offset.value, std::as_writable_bytes(std::span(raw)));
-  return {raw.begin(), raw.end()};
+  return load_l1_table(metadata_.storage(), entry.l1_table_offset, entry.l1_size);
 }
 
 /// Writes a table of these entries; with none, there is no table.

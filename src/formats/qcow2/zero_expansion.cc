@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "formats/qcow2/cluster_tree.h"
 #include "formats/qcow2/l1_entry.h"
+#include "formats/qcow2/l1_table.h"
 #include "formats/qcow2/snapshot_table.h"
 
 namespace qcowkit::qcow2 {
@@ -24,9 +25,7 @@ class Expansion {
     add_tables(metadata_.map().l1_table());
     for (const SnapshotEntry& entry :
          read_snapshot_table(metadata_.storage(), metadata_.header()).entries) {
-      std::vector<be64> raw(entry.l1_size);
-      metadata_.storage().read(entry.l1_table_offset.value, std::as_writable_bytes(std::span(raw)));
-      add_tables({raw.begin(), raw.end()});
+      add_tables(load_l1_table(metadata_.storage(), entry.l1_table_offset, entry.l1_size));
     }
     for (const auto& [host_offset, use] : tables_) expand_table({host_offset}, use);
     metadata_.map().adopt(metadata_.map().l1_table(), metadata_.header());
