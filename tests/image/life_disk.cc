@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "tests/support/content.h"
+#include "tests/support/modelled_image.h"
 #include "tests/support/reference_tools.h"
 
 namespace qcowkit::test {
@@ -466,17 +467,7 @@ std::optional<std::string> LifeDisk::compare_snapshots() const {
 }
 
 std::optional<std::string> LifeDisk::check(bool leaks_are_errors) {
-  const CheckReport report = image_->check();
-  if (report.corruptions == 0 && report.check_errors == 0 &&
-      (report.leaks == 0 || !leaks_are_errors)) {
-    return std::nullopt;
-  }
-  std::string text = fmt::format("check: {} corruptions, {} leaks, {} errors", report.corruptions,
-                                 report.leaks, report.check_errors);
-  for (std::size_t i = 0; i < std::min<std::size_t>(report.messages.size(), 5); ++i) {
-    text += "\n  " + report.messages[i];
-  }
-  return text;
+  return what_check_finds(*image_, leaks_are_errors);
 }
 
 std::optional<std::string> LifeDisk::compare_options() const {

@@ -126,7 +126,11 @@ std::optional<std::string> ModelledImage::compare_map() {
 }
 
 std::optional<std::string> ModelledImage::check(bool leaks_are_errors) {
-  const CheckReport report = image_->check();
+  return what_check_finds(*image_, leaks_are_errors);
+}
+
+std::optional<std::string> what_check_finds(Image& image, bool leaks_are_errors) {
+  const CheckReport report = image.check();
   if (report.corruptions == 0 && report.check_errors == 0 &&
       (report.leaks == 0 || !leaks_are_errors)) {
     return std::nullopt;

@@ -13,6 +13,9 @@
 
 namespace qcowkit::test {
 
+/// What `Image::check` finds wrong, if anything.
+std::optional<std::string> what_check_finds(Image& image, bool leaks_are_errors);
+
 /// Functions return what is wrong, if anything is; exceptions pass through.
 class ModelledImage {
  public:
