@@ -19,6 +19,8 @@
 
 namespace qcowkit {
 
+class NodeOptions;  // qcowkit/node.h
+
 /// One compressed cluster, ready to be written. Empty `bytes`: it did not get smaller.
 struct CompressedCluster {
   std::vector<std::byte> bytes;
@@ -36,6 +38,9 @@ class Image {
  public:
   /// Opens the image in `path`, and its chain as `options` allow.
   static std::unique_ptr<Image> open(const std::string& path, const OpenOptions& options = {});
+  /// Opens what a tree of drivers and their options stands for ("driver=qcow2,file.filename=...").
+  /// What it says goes before `options`.
+  static std::unique_ptr<Image> open(const NodeOptions& node, const OpenOptions& options = {});
   /// Opens an image that lies in `storage`. Relative names are resolved against `storage->name()`.
   static std::unique_ptr<Image> open(std::unique_ptr<Storage> storage,
                                      const OpenOptions& options = {});
@@ -70,6 +75,9 @@ class Image {
   /// Makes the range read as zeroes. With `may_unmap`, its host space may be given back; without
   /// it, host clusters that are there stay preallocated.
   void write_zeroes(std::uint64_t guest_offset, std::uint64_t length_bytes, bool may_unmap);
+  /// The same, but only where that costs no more than metadata or a call to the storage's own
+  /// means: false, with nothing done, where buffers of zeroes would have to be written.
+  bool try_write_zeroes(std::uint64_t guest_offset, std::uint64_t length_bytes, bool may_unmap);
   /// Gives whole clusters of the range back. They read as zeroes afterwards, also over a backing
   /// file; parts of clusters are left as they are. Formats that cannot say that a cluster hides the
   /// backing file (qcow, qcow2 version 2) leave all of them as they are over one.

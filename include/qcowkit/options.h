@@ -75,6 +75,20 @@ inline constexpr std::uint32_t kCached = kConstant | kActiveL2 | kRefcountBlock 
 inline constexpr std::uint32_t kAll = kCached | kInactiveL2;
 }  // namespace overlap
 
+/// Which freed clusters are passed on to the storage as discards.
+struct DiscardPassThrough {
+  bool request = true;   ///< by a discard request of the guest
+  bool snapshot = true;  ///< by a deleted snapshot
+  bool other = true;     ///< by anything else
+};
+
+/// What becomes of written zeroes.
+enum class DetectZeroes : std::uint8_t {
+  off,    ///< written as they are
+  on,     ///< turned into a request to write zeroes
+  unmap,  ///< and their space is given back
+};
+
 struct OpenOptions {
   std::string format = {};  ///< "raw", "qcow2", "qcow", "luks"; empty: probe the file's first bytes
   bool read_only = true;
@@ -89,8 +103,18 @@ struct OpenOptions {
   /// clusters, and never more than the disk needs; refcounts: 1 MiB).
   std::uint64_t l2_cache_bytes = 0;
   std::uint64_t refcount_cache_bytes = 0;
-  /// Pass discards of freed clusters on to the storage (punch holes).
-  bool discard_pass_through = true;
+  /// Whether freed clusters are discarded in the storage (holes are punched), by what freed them.
+  DiscardPassThrough discard_pass_through = {};
+  /// Keep refcounts on the disk up to date only now and then (qcow2 version 3); without a value, as
+  /// the image says.
+  std::optional<bool> lazy_refcounts = {};
+  /// Cached metadata that nothing has used for this long gives its memory back; 0: never.
+  std::uint32_t cache_clean_interval_seconds = 0;
+  /// What discard requests do, and writes that turn out to be zeroes.
+  bool ignore_discards = false;
+  DetectZeroes detect_zeroes = DetectZeroes::off;
+  /// Who is told of the engine's events (`qcowkit/events.h`), for this image and its chain.
+  std::shared_ptr<EventListener> listener = {};
   std::uint32_t overlap_checks = overlap::kCached;
   /// The passphrase of an encrypted image. Without it, metadata can be asked for and changed.
   std::shared_ptr<const Secret> secret = {};

@@ -11,6 +11,8 @@
 #include <span>
 #include <string>
 
+#include "qcowkit/events.h"
+
 namespace qcowkit {
 
 /// How new host space is provided. `metadata` means the same as `off` for a storage; it matters
@@ -90,9 +92,25 @@ class Storage {
   /// Reports what only closing can tell. The storage may not be used afterwards. Idempotent.
   virtual void close() = 0;
 
+  /// The means to stop requests at events, if this storage or one behind it has them.
+  virtual Breakpoints* breakpoints() noexcept { return nullptr; }
+
   // Conveniences over the interface.
   void read(std::uint64_t host_offset, std::span<std::byte> into);
   void write(std::uint64_t host_offset, std::span<const std::byte> from);
+
+  /// Tells whoever listens that the work on this storage has come to `event`; see `EventListener`.
+  /// One comparison where nobody does.
+  void raise(Event event, std::uint64_t offset = 0, std::uint64_t length_bytes = 0) const noexcept {
+    if (listener_ != nullptr) listener_->on_event(event, offset, length_bytes);
+  }
+  /// Who listens from now on; null: nobody. To be set before the storage is used; the listener is
+  /// to live longer.
+  void set_listener(EventListener* listener) noexcept { listener_ = listener; }
+  EventListener* listener() const noexcept { return listener_; }
+
+ private:
+  EventListener* listener_ = nullptr;
 };
 
 /// Host caching, as the reference's cache modes are defined:

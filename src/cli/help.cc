@@ -8,6 +8,9 @@ namespace qcowkit::cli {
 
 namespace {
 
+/// The release of the reference whose options and output this tool has.
+constexpr std::string_view kReferenceVersion = "7.2.22";
+
 constexpr std::size_t kLineWidth = 80;
 constexpr std::size_t kOptionColumn = 26;  // where an option's explanation starts
 
@@ -91,6 +94,16 @@ void print_tool_help(Console& console, std::span<const Command* const> commands)
       "  {0} convert -p -O qcow2 disk.raw disk.qcow2\n"
       "  {0} info --output=json disk.qcow2\n",
       program);
+}
+
+void print_version(Console& console) {
+  const std::string& program = console.program();
+  // Scripts ask which release of the reference they talk to.
+  if (program.starts_with("qemu-")) {
+    console.print("{} version {} (qcowkit {})\n", program, kReferenceVersion, QCOWKIT_VERSION);
+  } else {
+    console.print("{} version {}\n", program, QCOWKIT_VERSION);
+  }
 }
 
 void print_command_help(Console& console, const Command& command) {

@@ -10,6 +10,9 @@ namespace qcowkit::cli {
 /// What the tool is and which commands it has.
 void print_tool_help(Console& console, std::span<const Command* const> commands);
 
+/// The program's version; by a name of the reference's also the release that it stands for.
+void print_version(Console& console);
+
 /// How one command is used: every option, exit codes, examples.
 void print_command_help(Console& console, const Command& command);
 

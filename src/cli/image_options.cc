@@ -58,9 +58,9 @@ void set_overlap_kind(ImageOptions& options, std::string_view name, const std::s
   (boolean_value(name, value) ? options.overlap_on : options.overlap_off) |= kind->bit;
 }
 
-/// Any of the kinds of freed clusters that is to keep its host space makes all of them keep it.
+template <bool DiscardPassThrough::*kFreedBy>
 void set_discard(ImageOptions& options, std::string_view name, const std::string& value) {
-  if (!boolean_value(name, value)) options.discard_pass_through = false;
+  options.discard_pass_through.*kFreedBy = boolean_value(name, value);
 }
 
 /// For what is read and checked but changes nothing here.
@@ -126,9 +126,9 @@ constexpr std::array kOptions = {
            }},
     Option{"qcow2", "l2-cache-entry-size", check_size},
     Option{"qcow2", "cache-clean-interval", check_size},
-    Option{"qcow2", "pass-discard-request", set_discard},
-    Option{"qcow2", "pass-discard-snapshot", set_discard},
-    Option{"qcow2", "pass-discard-other", set_discard},
+    Option{"qcow2", "pass-discard-request", set_discard<&DiscardPassThrough::request>},
+    Option{"qcow2", "pass-discard-snapshot", set_discard<&DiscardPassThrough::snapshot>},
+    Option{"qcow2", "pass-discard-other", set_discard<&DiscardPassThrough::other>},
     Option{"qcow2", "overlap-check", set_overlap_template},
     Option{"qcow2", "overlap-check.template", set_overlap_template},
     Option{"qcow2", "overlap-check.main-header", set_overlap_kind},

@@ -26,7 +26,7 @@ struct ImageOptions {
   std::uint64_t cache_bytes = 0;
   std::uint64_t l2_cache_bytes = 0;
   std::uint64_t refcount_cache_bytes = 0;
-  bool discard_pass_through = true;
+  DiscardPassThrough discard_pass_through = {};
   std::optional<std::string> overlap_template;
   std::uint32_t overlap_on = 0;
   std::uint32_t overlap_off = 0;

@@ -99,7 +99,7 @@ std::vector<CrashCase> cases() {
   // Two slices a table; freed clusters keep their bytes; a refcount block describes 8 MiB.
   CrashCase& large = add(plain_shape("Clusters8192", 20 << 20, 8192), [](Shape& shape) {
     shape.options.refcount_bits = 64;
-    shape.metadata.discard_pass_through = false;
+    shape.metadata.discard_pass_through = {false, false, false};
   });
   large.host_bytes_before = (8 << 20) - 128 * 1024;
   large.rounds = kIsSanitized ? 1 : 2;

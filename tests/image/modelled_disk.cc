@@ -100,7 +100,8 @@ std::unique_ptr<Image> ModelledDisk::open() const {
   options.cache = CacheMode::unsafe;
   options.l2_cache_bytes = config_.l2_cache_bytes;
   options.refcount_cache_bytes = config_.refcount_cache_bytes;
-  options.discard_pass_through = config_.discard_pass_through;
+  const bool passes = config_.discard_pass_through;
+  options.discard_pass_through = {passes, passes, passes};
   return Image::open(std::make_unique<FaultStorage>(storage_), options);
 }
 

@@ -380,7 +380,7 @@ void Metadata::reclaim(std::vector<Refcounts::DeferredFree> frees) {
   refcounts_.reclaim(std::move(frees), epochs_, [this](const HostRun& run) {
     const std::uint64_t bytes = run.clusters * geometry().cluster_size();
     if (on_free_) on_free_(run.host_offset, bytes);
-    if (!discard_pass_through_) return;
+    if (!discard_pass_through_.other) return;
     try {
       storage_.discard(run.host_offset.value, bytes);
     } catch (const Error&) {

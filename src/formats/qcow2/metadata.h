@@ -22,7 +22,7 @@ namespace qcowkit::qcow2 {
 struct MetadataOptions {
   std::uint64_t l2_cache_bytes = 0;        ///< 0: the default
   std::uint64_t refcount_cache_bytes = 0;  ///< 0: the default
-  bool discard_pass_through = true;
+  DiscardPassThrough discard_pass_through = {};
   std::uint32_t overlap_checks = overlap::kCached;
 };
 
@@ -131,7 +131,7 @@ class Metadata {
   // Constant after construction.
   Storage& storage_;
   Storage* const data_file_;
-  const bool discard_pass_through_;
+  const DiscardPassThrough discard_pass_through_;
   std::function<void(HostOffset, std::uint64_t)> on_free_;
 
   Epochs epochs_;

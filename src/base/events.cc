@@ -1,0 +1,75 @@
+// The names of the engine's events.
+#include "qcowkit/events.h"
+
+#include <algorithm>
+#include <array>
+
+namespace qcowkit {
+
+namespace {
+
+/// In the order of `Event`.
+constexpr std::array<std::string_view, kEventCount> kNames = {
+    "l1_update",
+    "l1_grow.alloc_table",
+    "l1_grow.write_table",
+    "l1_grow.activate_table",
+    "l2_load",
+    "l2_update",
+    "l2_update_compressed",
+    "l2_alloc.cow_read",
+    "l2_alloc.write",
+    "read_aio",
+    "read_backing_aio",
+    "read_compressed",
+    "write_aio",
+    "write_compressed",
+    "vmstate_load",
+    "vmstate_save",
+    "cow_read",
+    "cow_write",
+    "reftable_load",
+    "reftable_grow",
+    "reftable_update",
+    "refblock_load",
+    "refblock_update",
+    "refblock_update_part",
+    "refblock_alloc",
+    "refblock_alloc.hookup",
+    "refblock_alloc.write",
+    "refblock_alloc.write_blocks",
+    "refblock_alloc.write_table",
+    "refblock_alloc.switch_table",
+    "cluster_alloc",
+    "cluster_alloc_bytes",
+    "cluster_free",
+    "flush_to_os",
+    "flush_to_disk",
+    "pwritev_rmw.head",
+    "pwritev_rmw.after_head",
+    "pwritev_rmw.tail",
+    "pwritev_rmw.after_tail",
+    "pwritev",
+    "pwritev_zero",
+    "pwritev_done",
+    "empty_image_prepare",
+    "l1_shrink_write_table",
+    "l1_shrink_free_l2_clusters",
+    "cor_write",
+    "cluster_alloc_space",
+};
+static_assert(!kNames.back().empty());
+
+}  // namespace
+
+std::string_view event_name(Event event) noexcept {
+  return kNames[static_cast<std::size_t>(event)];
+}
+
+std::optional<Event> find_event(std::string_view name) noexcept {
+  const auto found = std::find(kNames.begin(), kNames.end(), name);
+  if (found == kNames.end()) return std::nullopt;
+  return static_cast<Event>(found - kNames.begin());
+}
+
+}  // namespace qcowkit

@@ -1,0 +1,22 @@
+// The programs that this executable is, by the name that it is called with.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "cli/console.h"
+
+namespace qcowkit::cli {
+
+using Words = std::span<const std::string_view>;
+
+/// `words` are those behind the program's name. Returns the exit code.
+struct Program {
+  std::string_view name;
+  int (*run)(Words words, Console& console);
+};
+
+/// qcow, and what it is called with instead of qemu-img: a command, its options and its images.
+int run_image_tool(Words words, Console& console);
+
+}  // namespace qcowkit::cli
