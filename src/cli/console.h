@@ -35,6 +35,9 @@ class Console {
     if (buffer_.size() >= kBufferBytes) flush();
   }
 
+  /// `text` as a heading: bold where standard output is a terminal that wants colours.
+  std::string heading(std::string_view text) const;
+
   /// Hands what is buffered to the operating system.
   void flush() noexcept;
   /// True if standard output has failed: there is no point in producing more of it.

@@ -77,23 +77,24 @@ void print_tool_help(Console& console, std::span<const Command* const> commands)
       "       {0} COMMAND --help\n"
       "       {0} --help | --version\n\n"
       "Creates, examines, changes, checks and converts disk images.\n\n"
-      "Commands:\n",
-      program);
+      "{1}\n",
+      program, console.heading("Commands:"));
   for (const Command* command : commands) {
     console.print("  {:<10}{}\n", command->name, command->summary);
   }
   console.print(
-      "\nOptions:\n"
+      "\n{1}\n"
       "  -h, --help                print this help, or with a command, its help\n"
-      "  -V, --version             print the version\n\n"
+      "  -V, --version             print the version\n"
+      "  -T, --trace=PATTERN       print the engine's events as they happen, as in -T 'l2_*'\n\n"
       "Sizes and offsets are in bytes; the suffixes k, M, G, T, P and E mean powers of\n"
       "1024. Formats are qcow2, qcow, luks and raw; a source's format is found out\n"
       "where none is given.\n\n"
-      "Examples:\n"
+      "{2}\n"
       "  {0} create -f qcow2 disk.qcow2 20G\n"
       "  {0} convert -p -O qcow2 disk.raw disk.qcow2\n"
       "  {0} info --output=json disk.qcow2\n",
-      program);
+      program, console.heading("Options:"), console.heading("Examples:"));
 }
 
 void print_version(Console& console) {
@@ -110,7 +111,7 @@ void print_command_help(Console& console, const Command& command) {
   console.print("usage: {} {} [OPTION...] {}\n", console.program(), command.name,
                 command.arguments);
   print_paragraphs(console, command.description);
-  console.write("\nOptions:\n");
+  console.print("\n{}\n", console.heading("Options:"));
   for (const OptionSpec& option : command.options) print_option(console, option);
   if (!command.details.empty()) console.print("\n{}", command.details);
 }
