@@ -9,6 +9,24 @@ install(TARGETS qcowkit EXPORT qcowkit-targets)
 install(TARGETS qcow)
 install(DIRECTORY include/qcowkit TYPE INCLUDE FILES_MATCHING PATTERN "*.h")
 install(DIRECTORY man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 FILES_MATCHING PATTERN "*.1")
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright)
+install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
+
+# Completion is looked up by the command's name, also for the reference's name where that is a link to
+# the tool.
+set(completions_dir ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+install(FILES completions/qcow.bash DESTINATION ${completions_dir} RENAME qcow)
+
+# The tool under the reference's names: in a folder of its own, so that both can be installed, and
+# whoever wants this one puts the folder in front of PATH.
+set(links_dir lib/qcowkit/qemu-links)
+file(RELATIVE_PATH tool_from_links /${links_dir} /${CMAKE_INSTALL_BINDIR}/qcow)
+foreach(name qemu-img qemu-io)
+  set(link ${PROJECT_BINARY_DIR}/qemu-links/${name})
+  file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/qemu-links)
+  file(CREATE_LINK ${tool_from_links} ${link} SYMBOLIC)
+  install(FILES ${link} DESTINATION ${links_dir})
+endforeach()
 
 install(EXPORT qcowkit-targets NAMESPACE qcowkit:: DESTINATION ${package_dir})
 configure_package_config_file(cmake/qcowkit-config.cmake.in qcowkit-config.cmake

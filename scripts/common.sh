@@ -4,7 +4,7 @@
 readonly BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev libisal-dev
   libdeflate-dev nettle-dev libfmt-dev nlohmann-json3-dev)
 readonly TEST_PACKAGES=(libgtest-dev libbenchmark-dev qemu-utils cryptsetup-bin e2fsprogs
-  clang-format python3)
+  clang-format python3 dpkg-dev)
 
 if [[ -t 1 ]]; then
   readonly BOLD=$'\e[1m' PLAIN=$'\e[0m'
