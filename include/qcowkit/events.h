@@ -64,7 +64,7 @@ enum class Event : std::uint8_t {
 
 inline constexpr std::size_t kEventCount = static_cast<std::size_t>(Event::cluster_alloc_space) + 1;
 
-/// "l2_load", "l1_grow.alloc_table", ...
+/// "l2_load", "l1_grow_alloc_table", ...
 std::string_view event_name(Event event) noexcept;
 std::optional<Event> find_event(std::string_view name) noexcept;
 

@@ -106,7 +106,7 @@ class Storage {
   }
   /// Who listens from now on; null: nobody. To be set before the storage is used; the listener is
   /// to live longer.
-  void set_listener(EventListener* listener) noexcept { listener_ = listener; }
+  virtual void set_listener(EventListener* listener) noexcept { listener_ = listener; }
   EventListener* listener() const noexcept { return listener_; }
 
  private:

