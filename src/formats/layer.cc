@@ -44,6 +44,7 @@ void Layer::read_run(GuestOffset guest_offset, const LayerExtent& extent,
                      std::span<std::byte> into) {
   switch (extent.kind) {
     case ExtentKind::data:
+      storage().raise(Event::read_aio, guest_offset.value, into.size());
       if (extent.is_encrypted) {
         read_encrypted(guest_offset, extent, into);
         return;
@@ -55,11 +56,18 @@ void Layer::read_run(GuestOffset guest_offset, const LayerExtent& extent,
       return;
     case ExtentKind::unallocated:
       if (backing_ != nullptr) {
+        storage().raise(Event::read_backing_aio, guest_offset.value, into.size());
         backing_->read(guest_offset, into);
         return;
       }
       [[fallthrough]];
     case ExtentKind::zero:
+      // A storage that may fail or stop requests is to see those for a raw image's holes, too.
+      if (cluster_size() == 0 && extent.storage != nullptr && storage().breakpoints() != nullptr) {
+        storage().raise(Event::read_aio, guest_offset.value, into.size());
+        extent.storage->read(extent.host_offset.value, into);
+        return;
+      }
       std::memset(into.data(), 0, into.size());
       return;
   }

@@ -4,8 +4,8 @@
 
 namespace qcowkit {
 
-void MetadataWrites::add(HostOffset host_offset, std::span<const std::byte> bytes) {
-  writes_.push_back({host_offset, bytes_.size(), bytes.size()});
+void MetadataWrites::add(HostOffset host_offset, std::span<const std::byte> bytes, Event event) {
+  writes_.push_back({host_offset, bytes_.size(), bytes.size(), event});
   bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
 }
 
@@ -15,12 +15,14 @@ void MetadataWrites::write_to(Storage& storage) {
   std::vector<iovec> request;
   for (std::size_t i = 0; i < writes_.size();) {
     const HostOffset start = writes_[i].host_offset;
+    const Event event = writes_[i].event;
     HostOffset end = start;
     request.clear();
-    for (; i < writes_.size() && writes_[i].host_offset == end; ++i) {
+    for (; i < writes_.size() && writes_[i].host_offset == end && writes_[i].event == event; ++i) {
       request.push_back({bytes_.data() + writes_[i].begin, writes_[i].size});
       end += writes_[i].size;
     }
+    storage.raise(event, start.value, end - start);
     storage.writev(start.value, request);
   }
 }

@@ -11,10 +11,12 @@
 
 namespace qcowkit {
 
-/// A batch of small writes that need no order among themselves. Neighbours go out as one request.
+/// A batch of small writes that need no order among themselves. Neighbours that are of one kind go
+/// out as one request.
 class MetadataWrites {
  public:
-  void add(HostOffset host_offset, std::span<const std::byte> bytes);
+  /// `event` is raised before the write.
+  void add(HostOffset host_offset, std::span<const std::byte> bytes, Event event);
   bool empty() const noexcept { return writes_.empty(); }
   void write_to(Storage& storage);
 
@@ -23,6 +25,7 @@ class MetadataWrites {
     HostOffset host_offset;
     std::size_t begin;  // in bytes_
     std::size_t size;
+    Event event;
   };
   std::vector<Write> writes_;
   std::vector<std::byte> bytes_;

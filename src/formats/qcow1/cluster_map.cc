@@ -118,6 +118,7 @@ ClusterMap::InPlaceRun ClusterMap::find_in_place(GuestOffset guest_offset,
 
 void ClusterMap::load_slice(std::uint64_t slice_host_offset, std::uint64_t generation) {
   Buffer data(slice_bytes_);
+  storage_.raise(Event::l2_load, slice_host_offset, slice_bytes_);
   storage_.read(slice_host_offset, data.span());
   const ExclusiveLock lock(mutex_);
   // While the lock was not held, the slice may have been loaded, changed, written and dropped.
@@ -301,14 +302,14 @@ ClusterMap::Dirty ClusterMap::begin_write() {
   };
   for (const MetadataCache::Slice* slice : dirty.slices) {
     MetadataWrites& batch = is_unlinked(slice->host_offset()) ? dirty.unlinked : dirty.linked;
-    batch.add({slice->host_offset()}, {slice->data(), slice_bytes_});
+    batch.add({slice->host_offset()}, {slice->data(), slice_bytes_}, Event::l2_update);
   }
   for (const std::uint64_t part : dirty.l1_parts) {
     const std::uint64_t first = part * kEntriesPerL1Part;
     const std::uint64_t end = std::min<std::uint64_t>(first + kEntriesPerL1Part, l1_.size());
     const std::vector<be64> bytes(l1_.begin() + static_cast<std::ptrdiff_t>(first),
                                   l1_.begin() + static_cast<std::ptrdiff_t>(end));
-    dirty.linked.add(l1_offset_ + first * 8, std::as_bytes(std::span(bytes)));
+    dirty.linked.add(l1_offset_ + first * 8, std::as_bytes(std::span(bytes)), Event::l1_update);
   }
   note_dirty_count();
   return dirty;

@@ -42,10 +42,12 @@ void Metadata::before_change() {
 
 HostSpace::Range Metadata::allocate(std::uint64_t clusters) {
   const std::uint64_t cluster_size = geometry().cluster_size();
+  storage_.raise(Event::cluster_alloc, 0, clusters * cluster_size);
   return space_.allocate(clusters * cluster_size, cluster_size, kFileEnd - 1);
 }
 
 HostOffset Metadata::allocate_bytes(std::uint64_t bytes) {
+  storage_.raise(Event::cluster_alloc_bytes, 0, bytes);
   return space_.allocate(bytes, 1, L2Mapping::compressed_offset_end(geometry())).host_offset;
 }
 
@@ -84,7 +86,10 @@ void Metadata::barrier() {
   }
 }
 
-void Metadata::flush() { write_back(Durability::durable); }
+void Metadata::flush() {
+  storage_.raise(Event::flush_to_os);
+  write_back(Durability::durable);
+}
 
 void Metadata::write_back(Durability durability) {
   const MutexLock lock(write_back_mutex_);
@@ -108,7 +113,10 @@ void Metadata::write_in_order(ClusterMap::Dirty& dirty, Durability durability,
     tables_durable = true;
     dirty.linked.write_to(storage_);
   }
-  if (durability == Durability::durable) barrier();
+  if (durability == Durability::durable) {
+    storage_.raise(Event::flush_to_disk);
+    barrier();
+  }
 }
 
 // --- The whole image ---------------------------------------------------------------------------

@@ -40,6 +40,7 @@ bool Qcow1Layer::append_compressed(GuestOffset cluster, std::span<const std::byt
   metadata_.make_table(cluster);
   const HostOffset host_offset = metadata_.allocate_bytes(stream.size());
   try {
+    storage_->raise(Event::write_compressed, host_offset.value, stream.size());
     storage_->write(host_offset.value, stream);
     const std::uint64_t entry = L2Mapping::encode_compressed(host_offset, stream.size(), geometry_);
     std::size_t replaced = 0;

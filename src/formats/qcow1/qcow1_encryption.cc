@@ -16,6 +16,7 @@ void Qcow1Layer::read_encrypted(GuestOffset guest_offset, const LayerExtent& ext
 
 void Qcow1Layer::write_data(GuestOffset guest_offset, HostOffset host_offset,
                             std::span<const std::byte> from) {
+  storage_->raise(Event::write_aio, guest_offset.value, from.size());
   if (!is_encrypted_) {
     storage_->write(host_offset.value, from);
     return;
@@ -26,6 +27,7 @@ void Qcow1Layer::write_data(GuestOffset guest_offset, HostOffset host_offset,
 
 void Qcow1Layer::write_zero_data(GuestOffset guest_offset, HostOffset host_offset,
                                  std::uint64_t length_bytes, bool may_unmap) {
+  storage_->raise(Event::write_aio, guest_offset.value, length_bytes);
   if (!is_encrypted_) {
     storage_->write_zeroes(host_offset.value, length_bytes, {.may_unmap = may_unmap});
     return;

@@ -79,6 +79,7 @@ LayerExtent Qcow1Layer::map(GuestOffset guest_offset, std::uint64_t length_bytes
 void Qcow1Layer::decompress(const LayerExtent& extent, std::span<std::byte> cluster) const {
   thread_local std::vector<std::byte> stream;
   stream.resize(extent.compressed_bytes);
+  storage_->raise(Event::read_compressed, extent.host_offset.value, stream.size());
   storage_->read(extent.host_offset.value, stream);
   if (codec::decompress(CompressionType::deflate, stream, cluster)) return;
   throw Error(Errc::corrupt,

@@ -77,6 +77,7 @@ void Qcow1Layer::write_in_place(GuestOffset guest_offset, std::uint64_t length_b
     const ClusterMap::InPlaceRun run =
         metadata_.map().find_in_place(guest_offset, request_end - guest_offset);
     if (run.length_bytes != 0) {
+      storage_->raise(Event::write_aio, guest_offset.value, run.length_bytes);
       fill(*storage_, run.host_offset.value, guest_offset.value, run.length_bytes);
       guest_offset += run.length_bytes;
       continue;
@@ -85,6 +86,7 @@ void Qcow1Layer::write_in_place(GuestOffset guest_offset, std::uint64_t length_b
         guest_offset + std::min(request_end - guest_offset, left_in_table(guest_offset));
     guest_offset += allocate_and_move(
         guest_offset, end, [&](const WritePlan& plan, GuestOffset begin, GuestOffset run_end) {
+          storage_->raise(Event::write_aio, begin.value, run_end - begin);
           fill(*storage_, plan.host_of(begin).value, begin.value, run_end - begin);
           // Behind the disk's end; the file has to reach behind its clusters.
           if (run_end < plan.end()) {
@@ -175,6 +177,7 @@ void Qcow1Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
   if (head.size() != 0) parts[count++] = {head.data(), head.size()};
   parts[count++] = {const_cast<std::byte*>(from.data()), from.size()};
   if (tail.size() != 0) parts[count++] = {tail.data(), tail.size()};
+  storage_->raise(Event::write_aio, begin.value, from.size());
   storage_->writev(plan.host_of(start).value, std::span(parts).first(count));
 }
 

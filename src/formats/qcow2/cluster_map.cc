@@ -146,6 +146,7 @@ LayerExtent ClusterMap::find_for(Purpose purpose, GuestOffset guest_offset,
 
 void ClusterMap::load_slice(std::uint64_t slice_host_offset, std::uint64_t generation) {
   Buffer data(slice_bytes_);
+  storage_.raise(Event::l2_load, slice_host_offset, slice_bytes_);
   storage_.read(slice_host_offset, data.span());
   const ExclusiveLock lock(mutex_);
   // While the lock was not held, the slice may have been loaded, changed, written and dropped.
@@ -329,7 +330,11 @@ std::optional<HostOffset> ClusterMap::install_table(GuestOffset guest_offset,
   // Nothing points at the new table, and a shared one is never changed: no lock is needed here.
   Buffer content(g.cluster_size());
   if (old_table) {
+    storage_.raise(Event::l2_alloc_cow_read, old_table->value, g.cluster_size());
     storage_.read(old_table->value, content.span());
+  }
+  storage_.raise(Event::l2_alloc_write, new_table.value, g.cluster_size());
+  if (old_table) {
     storage_.write(new_table.value, content.span());
   } else if (slice_bytes_ < g.cluster_size()) {
     storage_.write_zeroes(new_table.value, g.cluster_size(), {});
@@ -397,7 +402,7 @@ ClusterMap::Dirty ClusterMap::begin_write() {
   for (const MetadataCache::Slice* slice : dirty.slices) {
     const std::uint64_t table = rules_.geometry.cluster_start(slice->host_offset());
     MetadataWrites& batch = dirty.unlinked_tables.contains(table) ? dirty.unlinked : dirty.linked;
-    batch.add({slice->host_offset()}, {slice->data(), slice_bytes_});
+    batch.add({slice->host_offset()}, {slice->data(), slice_bytes_}, Event::l2_update);
   }
   constexpr std::uint64_t kEntriesPerSector = kSectorBytes / 8;
   for (const std::uint64_t sector : dirty.l1_sectors) {
@@ -405,7 +410,7 @@ ClusterMap::Dirty ClusterMap::begin_write() {
     const std::uint64_t end = std::min<std::uint64_t>(first + kEntriesPerSector, l1_.size());
     const std::vector<be64> bytes(l1_.begin() + static_cast<std::ptrdiff_t>(first),
                                   l1_.begin() + static_cast<std::ptrdiff_t>(end));
-    dirty.linked.add(l1_offset_ + first * 8, std::as_bytes(std::span(bytes)));
+    dirty.linked.add(l1_offset_ + first * 8, std::as_bytes(std::span(bytes)), Event::l1_update);
   }
   note_dirty_count();
   return dirty;

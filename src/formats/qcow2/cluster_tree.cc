@@ -72,13 +72,14 @@ void for_each_l2_table(Storage& storage, const Geometry& geometry,
       ++count;
     }
     const std::span<std::byte> bytes = buffer.span().first(count * table_bytes);
+    storage.raise(Event::l2_load, tables[begin].host_offset, bytes.size());
     storage.read(tables[begin].host_offset, bytes);
     MetadataWrites changed;
     for (std::size_t i = 0; i < count; ++i) {
       const TableRef& table = tables[begin + i];
       const L2TableView view{
           {table.host_offset}, table.references, bytes.subspan(i * table_bytes, table_bytes)};
-      if (visit(view)) changed.add(view.host_offset, view.entries);
+      if (visit(view)) changed.add(view.host_offset, view.entries, Event::l2_update);
     }
     changed.write_to(storage);
     begin += count;

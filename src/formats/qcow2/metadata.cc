@@ -158,13 +158,15 @@ void Metadata::require_tables_apart(std::span<const std::uint64_t> l1_entries) c
   }
 }
 
-HostOffset Metadata::write_table(std::span<const std::byte> table) {
+HostOffset Metadata::write_table(std::span<const std::byte> table,
+                                 std::optional<Event> before_write) {
   const std::uint64_t cluster_size = geometry().cluster_size();
   const HostRun run =
       allocate_contiguous(std::max<std::uint64_t>(geometry().clusters_for(table.size()), 1));
   try {
     std::vector<std::byte> padded(table.begin(), table.end());
     padded.resize(run.clusters * cluster_size);
+    if (before_write) storage_.raise(*before_write, run.host_offset.value, padded.size());
     storage_.write(run.host_offset.value, padded);
   } catch (...) {
     release(run.host_offset, run.clusters * cluster_size);
@@ -176,16 +178,26 @@ HostOffset Metadata::write_table(std::span<const std::byte> table) {
 void Metadata::rewrite_l1_table(std::vector<std::uint64_t> l1_table) {
   const std::vector<be64> raw(l1_table.begin(), l1_table.end());
   const Header present = header();
+  storage_.raise(Event::l1_update, present.l1_table_offset.value, raw.size() * sizeof(be64));
   storage_.write(present.l1_table_offset.value, std::as_bytes(std::span(raw)));
   map_.adopt(std::move(l1_table), present);
 }
 
 void Metadata::replace_l1_table(std::vector<std::uint64_t> l1_table, bool keep_old,
-                                const std::function<void(Header&)>& change) {
+                                const std::function<void(Header&)>& change, L1Change kind) {
   const Header old = header();
   const std::vector<be64> raw(l1_table.begin(), l1_table.end());
   // A table without entries needs no place.
-  const HostOffset place = raw.empty() ? HostOffset{} : write_table(std::as_bytes(std::span(raw)));
+  std::optional<Event> before_write;
+  if (kind == L1Change::grow) {
+    storage_.raise(Event::l1_grow_alloc_table, 0, raw.size() * sizeof(be64));
+    before_write = Event::l1_grow_write_table;
+  } else if (kind == L1Change::shrink) {
+    before_write = Event::l1_shrink_write_table;
+  }
+  const HostOffset place =
+      raw.empty() ? HostOffset{} : write_table(std::as_bytes(std::span(raw)), before_write);
+  if (kind == L1Change::grow) storage_.raise(Event::l1_grow_activate_table, place.value);
   change_header([&](Header& header) {
     header.l1_table_offset = place;
     header.l1_size = static_cast<std::uint32_t>(l1_table.size());
@@ -228,6 +240,7 @@ void Metadata::prepare_header() {
 // --- Allocation --------------------------------------------------------------------------------
 
 HostRun Metadata::allocate(std::uint64_t clusters_max) {
+  storage_.raise(Event::cluster_alloc, 0, clusters_max * geometry().cluster_size());
   for (;;) {
     if (const std::optional<HostRun> run = refcounts_.allocate(clusters_max)) return *run;
     grow_refcount_table(1);
@@ -235,6 +248,7 @@ HostRun Metadata::allocate(std::uint64_t clusters_max) {
 }
 
 HostRun Metadata::allocate_contiguous(std::uint64_t clusters) {
+  storage_.raise(Event::cluster_alloc, 0, clusters * geometry().cluster_size());
   for (;;) {
     if (const std::optional<HostRun> run = refcounts_.allocate_contiguous(clusters)) return *run;
     grow_refcount_table(clusters);
@@ -242,6 +256,7 @@ HostRun Metadata::allocate_contiguous(std::uint64_t clusters) {
 }
 
 HostOffset Metadata::allocate_bytes(std::uint64_t bytes) {
+  storage_.raise(Event::cluster_alloc_bytes, 0, bytes);
   for (;;) {
     if (const std::optional<HostOffset> at = refcounts_.allocate_bytes(bytes)) {
       if (at->value + bytes <= L2Mapping::compressed_offset_end(geometry())) return *at;
@@ -253,9 +268,11 @@ HostOffset Metadata::allocate_bytes(std::uint64_t bytes) {
 }
 
 void Metadata::grow_refcount_table(std::uint64_t contiguous_clusters) {
+  storage_.raise(Event::reftable_grow);
   const MutexLock lock(write_back_mutex_);
   refcounts_.grow_table(contiguous_clusters,
                         [this](HostOffset host_offset, std::uint32_t clusters) {
+                          storage_.raise(Event::refblock_alloc_switch_table, host_offset.value);
                           const MutexLock header_lock(header_mutex_);
                           update_header([&](Header& header) {
                             header.refcount_table_offset = host_offset;
@@ -321,7 +338,10 @@ void Metadata::barrier() {
   }
 }
 
-void Metadata::flush() { write_back(Durability::durable); }
+void Metadata::flush() {
+  storage_.raise(Event::flush_to_os);
+  write_back(Durability::durable);
+}
 
 void Metadata::write_back(Durability durability) {
   const MutexLock lock(write_back_mutex_);
@@ -372,7 +392,10 @@ void Metadata::write_in_order(ClusterMap::Dirty& map, Refcounts::Dirty* refcount
     tables_durable = true;
     map.linked.write_to(storage_);
   }
-  if (durability == Durability::durable) barrier();
+  if (durability == Durability::durable) {
+    storage_.raise(Event::flush_to_disk);
+    barrier();
+  }
 }
 
 void Metadata::reclaim(std::vector<Refcounts::DeferredFree> frees) {

@@ -79,13 +79,16 @@ class Metadata {
   /// overlap checks know it: those are not to be written to.
   void require_tables_apart(std::span<const std::uint64_t> l1_entries) const;
   /// Writes a table into new clusters, and returns where. Durable with the next `change_header`.
-  HostOffset write_table(std::span<const std::byte> table);
+  /// `before_write` is raised before the table is written.
+  HostOffset write_table(std::span<const std::byte> table, std::optional<Event> before_write = {});
   /// Changes flags in the active L1 table where it lies, and forgets all cached L2 slices.
   void rewrite_l1_table(std::vector<std::uint64_t> l1_table);
   /// Makes `l1_table` the active one, in new clusters, together with what `change` makes of the
   /// header. The old table's clusters are freed, unless `keep_old`.
+  enum class L1Change { other, grow, shrink };  ///< which events are raised
   void replace_l1_table(std::vector<std::uint64_t> l1_table, bool keep_old,
-                        const std::function<void(Header&)>& change);
+                        const std::function<void(Header&)>& change,
+                        L1Change kind = L1Change::other);
   /// Writes all refcounts anew with another width. See `Refcounts::change_width`.
   void change_refcount_width(std::uint32_t refcount_order);
   /// Says, durably, that refcounts and COPIED flags may disagree from now on; an image that is left

@@ -44,7 +44,9 @@ void Qcow2Layer::write_stream(GuestOffset guest_offset, std::span<const std::byt
   const HostOffset host_offset = metadata_.allocate_bytes(bytes);
   std::size_t replaced = 0;
   try {
+    storage_->raise(Event::write_compressed, host_offset.value, bytes);
     storage_->write(host_offset.value, stream);
+    storage_->raise(Event::l2_update_compressed, guest_offset.value);
     const RawL2Entry entry = L2Mapping::encode_compressed(host_offset, bytes, geometry_);
     metadata_.map().replace_entries(guest_offset, std::span(&entry, 1), replaced);
   } catch (...) {

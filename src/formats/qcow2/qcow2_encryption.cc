@@ -22,6 +22,7 @@ void Qcow2Layer::read_encrypted(GuestOffset guest_offset, const LayerExtent& ext
 
 void Qcow2Layer::write_data(GuestOffset guest_offset, HostOffset host_offset,
                             std::span<const std::byte> from) {
+  storage_->raise(Event::write_aio, guest_offset.value, from.size());
   if (!is_encrypted()) {
     data_storage().write(host_offset.value, from);
     return;
@@ -32,6 +33,7 @@ void Qcow2Layer::write_data(GuestOffset guest_offset, HostOffset host_offset,
 
 void Qcow2Layer::write_zero_data(GuestOffset guest_offset, HostOffset host_offset,
                                  std::uint64_t length_bytes) {
+  storage_->raise(Event::write_aio, guest_offset.value, length_bytes);
   if (!is_encrypted()) {
     data_storage().write_zeroes(host_offset.value, length_bytes, {});
     return;

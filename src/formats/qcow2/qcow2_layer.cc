@@ -113,6 +113,7 @@ LayerExtent Qcow2Layer::map(GuestOffset guest_offset, std::uint64_t length_bytes
 std::shared_ptr<const Buffer> Qcow2Layer::decompress(const LayerExtent& extent) const {
   thread_local std::vector<std::byte> stream;
   stream.resize(extent.compressed_bytes);
+  storage_->raise(Event::read_compressed, extent.host_offset.value, stream.size());
   storage_->read(extent.host_offset.value, stream);
   auto cluster = std::make_shared<Buffer>(geometry_.cluster_size());
   if (!codec::decompress(compression_type_, stream, cluster->span())) {

@@ -18,9 +18,7 @@ void require_possible_size(std::uint64_t size_bytes, const Header& header) {
   const Geometry g = header.geometry();
   if (size_bytes > kVirtualSizeMax ||
       g.l1_entries_for(size_bytes) * sizeof(std::uint64_t) > kL1TableBytesMax) {
-    throw Error(Errc::limit_exceeded,
-                fmt::format("header: a disk of {} bytes is too large for clusters of {} bytes",
-                            size_bytes, g.cluster_size()));
+    throw Error(Errc::limit_exceeded, "Failed to grow the L1 table: File too large");
   }
   if (header.nb_snapshots != 0 && header.version < 3) {
     // Entries of version 2 need not tell how large the disk was.
@@ -82,7 +80,8 @@ void Qcow2Layer::grow(std::uint64_t size_bytes, Preallocation preallocation) {
   if (!behind.empty() || entries > l1_table.size()) {
     l1_table.resize(old_entries);
     l1_table.resize(entries);
-    metadata_.replace_l1_table(std::move(l1_table), false, [](Header&) {});
+    metadata_.replace_l1_table(
+        std::move(l1_table), false, [](Header&) {}, Metadata::L1Change::grow);
     cluster_tree().release(behind);
   }
   if (data_file_raw_) data_file_->resize(size_bytes, preallocation);
@@ -188,9 +187,11 @@ void Qcow2Layer::shrink(std::uint64_t size_bytes) {
     }
     l1_table.back() = L1Entry::table(run.host_offset, true).raw();
   }
-  metadata_.replace_l1_table(std::move(l1_table), false,
-                             [&](Header& header) { header.size = size_bytes; });
+  metadata_.replace_l1_table(
+      std::move(l1_table), false, [&](Header& header) { header.size = size_bytes; },
+      Metadata::L1Change::shrink);
   virtual_size_ = size_bytes;
+  storage_->raise(Event::l1_shrink_free_l2_clusters);
   metadata_.refcounts().drop_references(dropped);
   cluster_tree().release(gone);
   metadata_.flush();
@@ -202,10 +203,12 @@ void Qcow2Layer::shrink(std::uint64_t size_bytes) {
 
 void Qcow2Layer::make_empty() {
   change_alone([&] {
+    storage_->raise(Event::empty_image_prepare);
     bitmaps_.note({0}, virtual_size());
     const std::vector<std::uint64_t> old_table = metadata_.map().l1_table();
     metadata_.replace_l1_table(std::vector<std::uint64_t>(old_table.size()), false, [](Header&) {});
     cluster_tree().release(old_table);
+    storage_->raise(Event::reftable_update);
     metadata_.flush();
     if (data_file_) {
       data_file_->write_zeroes(0, data_file_->size(), {.may_unmap = true});

@@ -37,11 +37,13 @@ void Qcow2Layer::cover_with_l1(GuestOffset end) {
   std::vector<std::uint64_t> l1_table = metadata_.map().l1_table();
   if (l1_table.size() >= entries) return;
   l1_table.resize(entries);
-  metadata_.replace_l1_table(std::move(l1_table), false, [](Header&) {});
+  metadata_.replace_l1_table(
+      std::move(l1_table), false, [](Header&) {}, Metadata::L1Change::grow);
 }
 
 void Qcow2Layer::read_vm_state(std::uint64_t offset, std::span<std::byte> into) {
   require_readable();
+  storage_->raise(Event::vmstate_load, offset, into.size());
   const std::uint64_t begin = vm_state_begin().value;
   if (offset > kVirtualSizeMax - begin || into.size() > kVirtualSizeMax - begin - offset) {
     throw Error(Errc::invalid_argument,
@@ -59,6 +61,7 @@ void Qcow2Layer::write_vm_state(std::uint64_t offset, std::span<const std::byte>
     return GuestOffset{begin + offset + from.size()};
   };
   if (from.empty()) return;
+  storage_->raise(Event::vmstate_save, offset, from.size());
   if (uses_data_file()) {
     throw Error(Errc::unsupported, "an image with an external data file cannot hold a VM state");
   }

@@ -67,6 +67,7 @@ void Qcow2Layer::write_in_place_inside(GuestOffset guest_offset, std::uint64_t l
       const ClusterMap::InPlaceRun run =
           metadata_.map().find_in_place(guest_offset, request_end - guest_offset);
       if (run.length_bytes != 0) {
+        storage_->raise(Event::write_aio, guest_offset.value, run.length_bytes);
         fill(data_storage(), run.host_offset.value, guest_offset.value, run.length_bytes);
         guest_offset += run.length_bytes;
         continue;
@@ -76,6 +77,7 @@ void Qcow2Layer::write_in_place_inside(GuestOffset guest_offset, std::uint64_t l
         guest_offset + std::min(request_end - guest_offset, left_in_table(guest_offset));
     guest_offset += allocate_and_move(
         guest_offset, end, [&](const WritePlan& plan, GuestOffset begin, GuestOffset run_end) {
+          storage_->raise(Event::write_aio, begin.value, run_end - begin);
           fill(data_storage(), plan.host_of(begin).value, begin.value, run_end - begin);
           // Behind the disk's end, so that growing it later shows zeroes.
           if (run_end < plan.fill_end && !plan.reads_as_zero) {
@@ -218,9 +220,11 @@ void Qcow2Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
     const bool behind_disk = is_vm_state(copy_begin);
     // What was never written reads as zeroes, but does not decrypt to them.
     if (plan.reads_as_zero && !is_encrypted() && !behind_disk && is_known_zero(copy_begin, bytes)) {
+      storage_->raise(Event::cluster_alloc_space, plan.host_of(copy_begin).value, bytes);
       return {};
     }
     Buffer buffer(bytes);
+    storage_->raise(Event::cow_read, copy_begin.value, bytes);
     if (behind_disk) {
       read_behind_disk(copy_begin, buffer.span());
     } else {
@@ -230,6 +234,10 @@ void Qcow2Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
   };
   Buffer head = copy(plan.fill_begin, begin);
   Buffer tail = copy(end, plan.fill_end);
+  if (head.size() + tail.size() != 0) {
+    storage_->raise(Event::cow_write, plan.host_of(begin).value - head.size(),
+                    head.size() + from.size() + tail.size());
+  }
 
   if (is_encrypted()) {
     write_joined(plan, begin, head, from, tail);
@@ -241,6 +249,7 @@ void Qcow2Layer::move_with_copy(const WritePlan& plan, GuestOffset begin,
   parts[count++] = {const_cast<std::byte*>(from.data()), from.size()};
   if (tail.size() != 0) parts[count++] = {tail.data(), tail.size()};
   const GuestOffset start = head.size() != 0 ? plan.fill_begin : begin;
+  storage_->raise(Event::write_aio, begin.value, from.size());
   data_storage().writev(plan.host_of(start).value, std::span(parts).first(count));
 }
 

@@ -50,7 +50,8 @@ Refcounts::GrownTable Refcounts::write_grown_table() {
   try {
     MetadataWrites writes;
     for (const MetadataCache::Slice* slice : slices) {
-      writes.add({slice->host_offset()}, {slice->data(), blocks_.slice_bytes()});
+      writes.add({slice->host_offset()}, {slice->data(), blocks_.slice_bytes()},
+                 Event::refblock_update_part);
     }
     GrownTable grown{cluster_offset(start), static_cast<std::uint32_t>(table_clusters), table_,
                      end};
@@ -63,11 +64,12 @@ Refcounts::GrownTable Refcounts::write_grown_table() {
         store_refcount(block_bytes.data(), c - first, geometry_.refcount_order(), 1);
       }
       const HostOffset block_offset = cluster_offset(start + table_clusters + block);
-      writes.add(block_offset, block_bytes);
+      writes.add(block_offset, block_bytes, Event::refblock_alloc_write_blocks);
       grown.entries[table_.size() + block] = block_offset.value;
     }
     std::vector<be64> table_bytes(grown.entries.begin(), grown.entries.end());
-    writes.add(grown.host_offset, std::as_bytes(std::span(table_bytes)));
+    writes.add(grown.host_offset, std::as_bytes(std::span(table_bytes)),
+               Event::refblock_alloc_write_table);
     // Even if this fails, these clusters do not read as zeroes any more.
     untouched_from_ = std::max(untouched_from_, end);
     writes.write_to(storage_);

@@ -122,6 +122,7 @@ void Refcounts::count_up(std::uint64_t first, std::uint64_t end, std::uint64_t& 
 }
 
 void Refcounts::add_references(std::span<const HostRange> ranges) {
+  raise_update();
   const MutexLock lock(mutex_);
   for (std::size_t i = 0; i < ranges.size(); ++i) {
     const std::uint64_t first = cluster_index(ranges[i].host_offset);
@@ -157,6 +158,7 @@ void Refcounts::drop(std::uint64_t first, std::uint64_t end) {
 }
 
 void Refcounts::drop_references(std::span<const HostRange> ranges) {
+  raise_update();
   const MutexLock lock(mutex_);
   for (const HostRange& range : ranges) {
     drop(cluster_index(range.host_offset), end_cluster(range.host_offset, range.bytes));

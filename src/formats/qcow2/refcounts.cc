@@ -29,6 +29,8 @@ Refcounts::Refcounts(Storage& storage, OverlapGuard& guard, const Geometry& geom
               cache_bytes / std::min(kSliceBytes, geometry.cluster_size())) {}
 
 void Refcounts::load(const Header& header) {
+  storage_.raise(Event::reftable_load, header.refcount_table_offset.value,
+                 header.refcount_table_clusters * header.geometry().cluster_size());
   const MutexLock lock(mutex_);
   geometry_ = header.geometry();
   const std::uint64_t table_bytes = header.refcount_table_clusters * geometry_.cluster_size();
@@ -91,7 +93,8 @@ MetadataCache::Slice& Refcounts::insert_slice(std::uint64_t host_offset, Buffer&
     try {
       MetadataWrites writes;
       for (const MetadataCache::Slice* slice : slices) {
-        writes.add({slice->host_offset()}, {slice->data(), blocks_.slice_bytes()});
+        writes.add({slice->host_offset()}, {slice->data(), blocks_.slice_bytes()},
+                   Event::refblock_update_part);
       }
       writes.write_to(storage_);
     } catch (...) {
@@ -190,6 +193,7 @@ void Refcounts::create_block(std::uint64_t block, std::uint64_t cluster) {
   require_allocatable(cluster);
   const HostOffset offset = cluster_offset(cluster);
   const std::uint64_t slice_bytes = blocks_.slice_bytes();
+  storage_.raise(Event::refblock_alloc_write, offset.value, geometry_.cluster_size());
   // The slices that stay out of the cache have to be zeroes on the disk.
   if (slice_bytes < geometry_.cluster_size()) {
     storage_.write_zeroes(offset.value, geometry_.cluster_size(), {});
@@ -229,7 +233,15 @@ std::optional<HostRun> Refcounts::allocate_locked(std::uint64_t clusters_max) {
   return run;
 }
 
+/// Tells of a change of refcounts to come. Before the lock is taken: who stops there stops nobody
+/// else.
+void Refcounts::raise_update() const {
+  storage_.raise(Event::refblock_alloc);
+  storage_.raise(Event::refblock_load);
+}
+
 std::optional<HostRun> Refcounts::allocate(std::uint64_t clusters_max) {
+  raise_update();
   const MutexLock lock(mutex_);
   return allocate_locked(clusters_max);
 }
@@ -306,6 +318,7 @@ std::optional<HostRun> Refcounts::allocate_at_end(std::uint64_t clusters) {
 }
 
 std::optional<HostRun> Refcounts::allocate_contiguous(std::uint64_t clusters) {
+  raise_update();
   const MutexLock lock(mutex_);
   const std::optional<HostRun> run = allocate_locked(clusters);
   if (!run || run->clusters == clusters) return run;
@@ -315,6 +328,7 @@ std::optional<HostRun> Refcounts::allocate_contiguous(std::uint64_t clusters) {
 
 std::optional<HostOffset> Refcounts::allocate_bytes(std::uint64_t bytes) {
   assert(bytes > 0 && bytes < geometry_.cluster_size());
+  raise_update();
   const MutexLock lock(mutex_);
   const std::uint64_t current = byte_cursor_ >> geometry_.cluster_bits();
   const std::uint64_t room =
@@ -350,6 +364,8 @@ void Refcounts::release_locked(HostOffset host_offset, std::uint64_t bytes) noex
 }
 
 void Refcounts::defer_free(HostOffset host_offset, std::uint64_t bytes) {
+  storage_.raise(Event::cluster_free, host_offset.value, bytes);
+  raise_update();
   const MutexLock lock(mutex_);
   defer_free_locked(host_offset, bytes);
 }
@@ -427,12 +443,14 @@ Refcounts::Dirty Refcounts::begin_write() {
   Dirty dirty;
   dirty.slices = blocks_.begin_write();
   for (const MetadataCache::Slice* slice : dirty.slices) {
-    dirty.blocks.add({slice->host_offset()}, {slice->data(), blocks_.slice_bytes()});
+    dirty.blocks.add({slice->host_offset()}, {slice->data(), blocks_.slice_bytes()},
+                     Event::refblock_update_part);
   }
   dirty.new_blocks = std::exchange(new_blocks_, {});
   for (const std::uint64_t block : dirty.new_blocks) {
     const be64 entry = table_[block];
-    dirty.table.add(table_offset_ + block * 8, std::as_bytes(std::span(&entry, 1)));
+    dirty.table.add(table_offset_ + block * 8, std::as_bytes(std::span(&entry, 1)),
+                    Event::refblock_alloc_hookup);
   }
   return dirty;
 }

@@ -166,6 +166,7 @@ class Refcounts {
   bool has_block(std::uint64_t block) const REQUIRES(mutex_) {
     return block < table_.size() && table_[block] != 0;
   }
+  void raise_update() const;
   MetadataCache::Slice& slice_with(std::uint64_t cluster) REQUIRES(mutex_);
   MetadataCache::Slice& insert_slice(std::uint64_t host_offset, Buffer&& data) REQUIRES(mutex_);
   std::uint64_t get(std::uint64_t cluster) REQUIRES(mutex_);

@@ -38,6 +38,7 @@ void RawLayer::read_compressed(GuestOffset, const LayerExtent&, std::span<std::b
 
 void RawLayer::write(GuestOffset guest_offset, std::span<const std::byte> from) {
   require_writable();
+  storage_->raise(Event::write_aio, guest_offset.value, from.size());
   storage_->write(guest_offset.value, from);
 }
 
@@ -55,6 +56,7 @@ void RawLayer::discard(GuestOffset guest_offset, std::uint64_t length_bytes) {
 void RawLayer::write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
                               const Image::FillRun& fill) {
   require_writable();
+  storage_->raise(Event::write_aio, guest_offset.value, length_bytes);
   fill(*storage_, guest_offset.value, guest_offset.value, length_bytes);
 }
 
@@ -67,7 +69,10 @@ void RawLayer::write_compressed(GuestOffset, const CompressedCluster&, std::span
 }
 
 void RawLayer::flush() {
-  if (!read_only_) storage_->flush();
+  if (read_only_) return;
+  storage_->raise(Event::flush_to_os);
+  storage_->raise(Event::flush_to_disk);
+  storage_->flush();
 }
 
 void RawLayer::describe(ImageInfo& info) const { info.virtual_size_bytes = virtual_size_; }
