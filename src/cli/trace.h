@@ -9,7 +9,9 @@
 namespace qcowkit::cli {
 
 /// Reads what -T or --trace says ("[[enable=]PATTERN][,events=FILE][,file=FILE]") and traces what
-/// matches from then on. Called before any image is opened. Throws `Failure`.
+/// matches from then on, besides what earlier calls asked for. Called before any image is opened.
+/// Events that do not exist are warned of on standard error. Throws `Failure`, and `HelpText` with
+/// all events' names where the pattern is "help".
 void enable_trace(std::string_view program, std::string_view text);
 
 /// Who is told of the events of each image that the tool opens; null: tracing is off.
