@@ -6,9 +6,10 @@
 namespace qcowkit::cli {
 
 inline constexpr OptionSpec kHelpOption{'h', "help", "", "print this help"};
-inline constexpr OptionSpec kQuietOption{'q', "", "", "print nothing but errors"};
+inline constexpr OptionSpec kQuietOption{'q', "quiet", "", "print nothing but errors", true};
 inline constexpr OptionSpec kProgressOption{
-    'p', "", "", "show the progress; without it, SIGUSR1 makes the command print it once"};
+    'p', "progress", "", "show the progress; without it, SIGUSR1 makes the command print it once",
+    true};
 inline constexpr OptionSpec kFormatOption{'f', "format", "FMT",
                                           "the image's format, found out if not given"};
 inline constexpr OptionSpec kForceShareOption{
@@ -24,8 +25,9 @@ inline constexpr OptionSpec kSourceCacheOption{
     "cache mode of the source: writeback (default), none, writethrough, "
     "directsync or unsafe"};
 inline constexpr OptionSpec kCreateOptionsOption{
-    'o', "", "OPTIONS",
+    'o', "options", "OPTIONS",
     "options of the new image, as in cluster_size=128k,compat=1.1; "
-    "help lists them"};
+    "help lists them",
+    true};
 
 }  // namespace qcowkit::cli

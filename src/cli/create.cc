@@ -11,6 +11,7 @@
 #include "cli/key_values.h"
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
+#include "cli/size_arguments.h"
 
 namespace qcowkit::cli {
 
@@ -19,12 +20,16 @@ namespace {
 constexpr std::uint64_t kSectorBytes = 512;
 
 constexpr std::array kOptions = {
-    OptionSpec{'f', "", "FMT", "format of the new image: raw (default), qcow2, qcow or luks"},
-    OptionSpec{'b', "", "BACKING_FILE",
+    OptionSpec{'f', "format", "FMT", "format of the new image: raw (default), qcow2, qcow or luks",
+               true},
+    OptionSpec{'b', "backing", "BACKING_FILE",
                "record only what differs from this image; a relative name is looked up from the "
-               "new image's directory"},
-    OptionSpec{'F', "", "BACKING_FMT", "the backing file's format, required with -b"},
-    OptionSpec{'u', "", "", "do not look at the backing file, which need not exist; needs SIZE"},
+               "new image's directory",
+               true},
+    OptionSpec{'F', "backing-format", "BACKING_FMT", "the backing file's format, required with -b",
+               true},
+    OptionSpec{'u', "backing-unsafe", "",
+               "do not look at the backing file, which need not exist; needs SIZE", true},
     kCreateOptionsOption,
     kQuietOption,
     kObjectOption,
@@ -130,7 +135,7 @@ int run(const Arguments& arguments, Console& console) {
   }
   if (names.empty()) throw UsageError("Expecting image file name");
   std::optional<std::uint64_t> size_bytes;
-  if (names.size() > 1) size_bytes = parse_size_argument(names[1], "image size");
+  if (names.size() > 1) size_bytes = size_argument(names[1], "image size");
   if (names.size() > 2) throw UsageError(fmt::format("Unexpected argument: {}", names[2]));
 
   try {

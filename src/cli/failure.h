@@ -14,11 +14,19 @@ class Failure : public std::runtime_error {
 
   explicit Failure(const std::string& message, int exit_code = kCommandsOwn)
       : std::runtime_error(message), exit_code_(exit_code) {}
+  /// A message whose every line has the program's name before it.
+  static Failure of_lines(const std::string& message) {
+    Failure failure(message);
+    failure.names_every_line_ = true;
+    return failure;
+  }
 
   int exit_code() const noexcept { return exit_code_; }
+  bool names_every_line() const noexcept { return names_every_line_; }
 
  private:
   int exit_code_;
+  bool names_every_line_ = false;
 };
 
 /// A command line that makes no sense; the reader is sent to the help. The exit code is 1 for

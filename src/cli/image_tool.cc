@@ -35,32 +35,51 @@ const Command* find_command(std::string_view name) {
   return nullptr;
 }
 
+/// The program's name stands before the message, or before each of its lines.
+void report(Console& console, const Failure& failure) {
+  std::string_view message = failure.what();
+  if (failure.names_every_line()) {
+    for (std::size_t end; (end = message.find('\n')) != message.npos;) {
+      console.error(message.substr(0, end));
+      message.remove_prefix(end + 1);
+    }
+  }
+  console.error(message);
+}
+
 /// Runs `work` and turns what it throws into a message and an exit code.
 template <typename Work>
 int guarded(Console& console, std::string_view help, int error_exit_code, Work work) {
-  const auto fail = [&](std::string_view message, int exit_code) {
-    console.error(message);
-    return exit_code == Failure::kCommandsOwn ? error_exit_code : exit_code;
+  const auto exit_code_of = [&](const Failure& failure) {
+    return failure.exit_code() == Failure::kCommandsOwn ? error_exit_code : failure.exit_code();
   };
   try {
     const int exit_code = work();
     console.finish();
     return exit_code;
   } catch (const UsageError& e) {
-    const int exit_code = fail(e.what(), e.exit_code());
+    report(console, e);
     console.write_error(fmt::format("Try '{}' for more information\n", help));
-    return exit_code;
+    return exit_code_of(e);
   } catch (const Failure& e) {
-    return fail(e.what(), e.exit_code());
+    report(console, e);
+    return exit_code_of(e);
   } catch (const std::bad_alloc&) {
-    return fail("Out of memory", Failure::kCommandsOwn);
+    console.error("Out of memory");
   } catch (const std::exception& e) {
-    return fail(e.what(), Failure::kCommandsOwn);
+    console.error(e.what());
   }
+  return error_exit_code;
+}
+
+/// What usage errors point at: the reference explains all commands in one text.
+std::string help_call(const Console& console, const Command& command) {
+  if (console.program() == "qemu-img") return "qemu-img --help";
+  return fmt::format("{} {} --help", console.program(), command.name);
 }
 
 int run_command(const Command& command, Words words, Console& console) {
-  const std::string help = fmt::format("{} {} --help", console.program(), command.name);
+  const std::string help = help_call(console, command);
   return guarded(console, help, command.error_exit_code, [&] {
     const Arguments arguments = parse_arguments(words, command.options, command.last_word);
     if (arguments.help_wanted()) {
@@ -71,14 +90,20 @@ int run_command(const Command& command, Words words, Console& console) {
   });
 }
 
+bool is_shortened(std::string_view option, std::string_view word) {
+  return word.size() > 2 && option.starts_with(word);
+}
+
 /// What comes before a command: whether the tool's help or version is wanted instead of one, and
 /// what it traces. Returns how many words that takes.
 std::size_t parse_tool_options(Words words, Console& console, Arguments& arguments) {
-  // A word without a dash is the command and ends the tool's own options.
+  // A word without a dash, and a dash alone, is the command and ends the tool's own options.
   std::size_t count = 0;
-  while (count < words.size() && words[count].starts_with('-')) {
-    const bool takes_next = words[count] == "-T" || words[count] == "--trace";
+  while (count < words.size() && words[count].size() > 1 && words[count][0] == '-') {
+    const bool is_end = words[count] == "--";
+    const bool takes_next = words[count] == "-T" || is_shortened("--trace", words[count]);
     count = std::min(words.size(), count + (takes_next ? 2 : 1));
+    if (is_end) break;
   }
   arguments = parse_arguments(words.first(count), kToolOptions);
   for (const std::string& trace : arguments.all("--trace")) {
@@ -100,9 +125,7 @@ int run_image_tool(Words words, Console& console) {
       print_tool_help(console, kCommands);
     } else if (arguments.has("--version")) {
       print_version(console);
-    } else if (words.empty()) {
-      throw UsageError("Not enough arguments");
-    } else {
+    } else if (!words.empty()) {
       command = find_command(words[0]);
       if (command == nullptr) throw UsageError(fmt::format("Command not found: {}", words[0]));
     }

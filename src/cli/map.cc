@@ -13,6 +13,7 @@
 #include "cli/failure.h"
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
+#include "cli/size_arguments.h"
 
 namespace qcowkit::cli {
 
@@ -225,7 +226,7 @@ void print_map(Image& image, std::uint64_t start, std::uint64_t length, Printer&
 std::uint64_t size_option(const Arguments& arguments, std::string_view name, std::string_view what,
                           std::uint64_t otherwise) {
   const std::optional<std::string> text = arguments.value(name);
-  return text ? parse_size_argument(*text, what) : otherwise;
+  return text ? size_argument(*text, what) : otherwise;
 }
 
 int run(const Arguments& arguments, Console& console) {

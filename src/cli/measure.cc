@@ -12,6 +12,7 @@
 #include "cli/key_values.h"
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
+#include "cli/size_arguments.h"
 #include "cli/snapshot_source.h"
 #include "qcowkit/jobs.h"
 
@@ -20,13 +21,15 @@ namespace qcowkit::cli {
 namespace {
 
 constexpr std::array kOptions = {
-    OptionSpec{'\0', "size", "SIZE", "measure an empty image with a disk of this size"},
+    OptionSpec{'s', "size", "SIZE", "measure an empty image with a disk of this size"},
     OptionSpec{'f', "format", "FMT", "the source's format; found out if not given"},
-    OptionSpec{'O', "", "FMT", "format of the new image, raw (default), qcow2 or luks"},
+    OptionSpec{'O', "target-format", "FMT", "format of the new image, raw (default), qcow2 or luks",
+               true},
     kCreateOptionsOption,
-    OptionSpec{'l', "", "SNAPSHOT",
+    OptionSpec{'l', "snapshot", "SNAPSHOT",
                "measure one of the source's snapshots, by its id or its name, or with "
-               "snapshot.id=ID,snapshot.name=NAME"},
+               "snapshot.id=ID,snapshot.name=NAME",
+               true},
     kOutputOption,
     kForceShareOption,
     kObjectOption,
@@ -83,7 +86,7 @@ int run(const Arguments& arguments, Console& console) {
     return 0;
   }
   std::optional<std::uint64_t> size;
-  if (const auto text = arguments.value("--size")) size = parse_size_argument(*text, "image size");
+  if (const auto text = arguments.value("--size")) size = size_argument(*text, "image size");
   check_arguments(arguments);
 
   const CreateArguments wanted(format, list);

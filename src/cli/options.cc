@@ -11,24 +11,42 @@ namespace qcowkit::cli {
 
 namespace {
 
-std::size_t find_short(std::span<const OptionSpec> specs, char name) {
+UsageError unrecognized(std::string_view word) {
+  return UsageError(fmt::format("unrecognized option '{}'", word));
+}
+
+/// The option of this letter in `word`, which may hold several.
+std::size_t find_short(std::span<const OptionSpec> specs, char name, std::string_view word) {
   for (std::size_t i = 0; i < specs.size(); ++i) {
     if (name != '\0' && specs[i].short_name == name) return i;
   }
-  throw UsageError(fmt::format("unrecognized option '-{}'", name));
+  throw unrecognized(word);
 }
 
-/// The option whose long name is `name`, or starts with it while no other does.
-std::size_t find_long(std::span<const OptionSpec> specs, std::string_view name) {
+/// The only option whose long name starts with `name`, of those that are newer or are not.
+std::optional<std::size_t> find_shortened(std::span<const OptionSpec> specs, std::string_view name,
+                                          bool is_newer, std::string_view word) {
   std::optional<std::size_t> found;
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    if (specs[i].long_name.empty() || !specs[i].long_name.starts_with(name)) continue;
-    if (specs[i].long_name == name) return i;
-    if (found) throw UsageError(fmt::format("option '--{}' is ambiguous", name));
+    if (specs[i].long_name.empty() || specs[i].is_newer != is_newer) continue;
+    if (!specs[i].long_name.starts_with(name)) continue;
+    if (found) throw unrecognized(word);
     found = i;
   }
-  if (!found || name.empty()) throw UsageError(fmt::format("unrecognized option '--{}'", name));
-  return *found;
+  return found;
+}
+
+/// The option that `word` names, in full or as far as no other starts so.
+std::size_t find_long(std::span<const OptionSpec> specs, std::string_view word) {
+  const std::string_view name = word.substr(2, word.find('=') - 2);
+  if (name.empty()) throw unrecognized(word);
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].long_name == name) return i;
+  }
+  for (const bool is_newer : {false, true}) {
+    if (const auto found = find_shortened(specs, name, is_newer, word)) return *found;
+  }
+  throw unrecognized(word);
 }
 
 UsageError missing_value(std::string_view option) {
@@ -63,6 +81,7 @@ Arguments parse_arguments(std::span<const std::string_view> words,
     words = words.first(words.size() - 1);
   }
   std::size_t next = 0;
+  bool has_ended = false;  // what is wanted is clear
 
   const auto give = [&](std::size_t index, std::string_view value) {
     result.values_[index].emplace_back(value);
@@ -70,13 +89,14 @@ Arguments parse_arguments(std::span<const std::string_view> words,
     result.sequence_.push_back(
         {spec.long_name.empty() ? std::string_view(&spec.short_name, 1) : spec.long_name,
          std::string(value)});
-    if (specs[index].long_name == "help") result.help_wanted_ = true;
+    if (spec.long_name == "help") result.help_wanted_ = true;
+    has_ended = result.help_wanted_ || spec.long_name == "version";
   };
   const auto take_long = [&](std::string_view word) {
     const std::size_t equals = word.find('=');
-    const std::size_t index = find_long(specs, word.substr(2, equals - 2));
+    const std::size_t index = find_long(specs, word);
     if (specs[index].value.empty()) {
-      if (equals != word.npos) throw UsageError(fmt::format("unrecognized option '{}'", word));
+      if (equals != word.npos) throw unrecognized(word);
       give(index, {});
     } else if (equals != word.npos) {
       give(index, word.substr(equals + 1));
@@ -86,8 +106,8 @@ Arguments parse_arguments(std::span<const std::string_view> words,
     }
   };
   const auto take_bundle = [&](std::string_view bundle) {
-    for (std::size_t i = 1; i < bundle.size() && !result.help_wanted_; ++i) {
-      const std::size_t index = find_short(specs, bundle[i]);
+    for (std::size_t i = 1; i < bundle.size() && !has_ended; ++i) {
+      const std::size_t index = find_short(specs, bundle[i], bundle);
       if (specs[index].value.empty()) {
         give(index, {});
         continue;
@@ -95,7 +115,7 @@ Arguments parse_arguments(std::span<const std::string_view> words,
       if (i + 1 < bundle.size()) {
         give(index, bundle.substr(i + 1));
       } else {
-        if (next == words.size()) throw missing_value(fmt::format("-{}", bundle[i]));
+        if (next == words.size()) throw missing_value(bundle);
         give(index, words[next++]);
       }
       return;
@@ -103,7 +123,7 @@ Arguments parse_arguments(std::span<const std::string_view> words,
   };
 
   bool options_ended = false;
-  while (next < words.size() && !result.help_wanted_) {
+  while (next < words.size() && !has_ended) {
     const std::string_view word = words[next++];
     if (options_ended || word.size() < 2 || word[0] != '-') {
       result.positional_.emplace_back(word);

@@ -15,6 +15,8 @@ struct OptionSpec {
   std::string_view long_name;  ///< empty: it has none
   std::string_view value;      ///< what the help calls its value; empty: it takes none
   std::string_view help;
+  /// The long name is one of newer releases of the reference: a shortened name means another first.
+  bool is_newer = false;
 };
 
 /// What the last word of a command line may be.
@@ -59,7 +61,7 @@ class Arguments {
 /// Reads the words behind a command's name, as getopt_long does: options and file names in any
 /// order, short options bundled (`-pO raw`, `-Oraw`), long ones with `=` or as two words and
 /// shortened as far as they stay unambiguous, `--` before names that start with a dash.
-/// Stops at the first `-h` or `--help`. Throws `UsageError`.
+/// Stops at the first `-h`, `--help` or `--version`. Throws `UsageError`.
 Arguments parse_arguments(std::span<const std::string_view> words,
                           std::span<const OptionSpec> specs,
                           LastWord last_word = LastWord::anything);

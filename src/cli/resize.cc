@@ -17,7 +17,7 @@ namespace qcowkit::cli {
 namespace {
 
 constexpr std::array kOptions = {
-    OptionSpec{'f', "", "FMT", "the image's format, found out if not given"},
+    OptionSpec{'f', "format", "FMT", "the image's format, found out if not given", true},
     OptionSpec{'\0', "shrink", "", "allow a smaller size; what lies behind the new end is lost"},
     OptionSpec{'\0', "preallocation", "MODE",
                "how what is added is allocated: off (default), metadata, falloc or full"},

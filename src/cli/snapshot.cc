@@ -17,14 +17,16 @@ namespace qcowkit::cli {
 namespace {
 
 constexpr std::array kOptions = {
-    OptionSpec{'l', "", "", "list the snapshots"},
-    OptionSpec{'c', "", "NAME", "make a snapshot of the disk as it is now"},
+    OptionSpec{'f', "format", "FMT", "the image's format, found out if not given", true},
+    OptionSpec{'l', "list", "", "list the snapshots", true},
+    OptionSpec{'c', "create", "NAME", "make a snapshot of the disk as it is now", true},
     OptionSpec{
-        'a', "", "SNAPSHOT",
+        'a', "apply", "SNAPSHOT",
         "make the disk what it was then; SNAPSHOT is an id or a name. What has changed since "
-        "is lost"},
-    OptionSpec{'d', "", "NAME", "delete a snapshot"},
-    OptionSpec{'q', "", "", "print nothing but errors and the list"},
+        "is lost",
+        true},
+    OptionSpec{'d', "delete", "NAME", "delete a snapshot", true},
+    OptionSpec{'q', "quiet", "", "print nothing but errors and the list", true},
     kForceShareOption,
     kObjectOption,
     kImageOptsOption,
@@ -126,8 +128,8 @@ int run(const Arguments& arguments, Console& console) {
   const char action = chosen_action(arguments);
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
   const Secrets secrets = parse_secrets(arguments.all("--object"));
-  const ImageName name =
-      parse_image_name(arguments.positional()[0], arguments.has("--image-opts"), std::nullopt);
+  const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
+                                          arguments.value("-f"));
   OpenOptions options;
   if (arguments.has("--force-share")) {
     if (action != 'l') {
