@@ -24,12 +24,16 @@ struct Command {
 };
 
 extern const Command kAmendCommand;
+extern const Command kBenchCommand;
 extern const Command kBitmapCommand;
 extern const Command kCheckCommand;
+extern const Command kCommitCommand;
 extern const Command kCompareCommand;
 extern const Command kConvertCommand;
 extern const Command kCreateCommand;
+extern const Command kDdCommand;
 extern const Command kInfoCommand;
+extern const Command kIoCommand;
 extern const Command kMapCommand;
 extern const Command kMeasureCommand;
 extern const Command kRebaseCommand;

@@ -107,8 +107,9 @@ void print_version(Console& console) {
   }
 }
 
-void print_command_help(Console& console, const Command& command) {
-  console.print("usage: {} {} [OPTION...] {}\n", console.program(), command.name,
+void print_command_help(Console& console, const Command& command, std::string_view called) {
+  const std::string own_name = fmt::format("{} {}", console.program(), command.name);
+  console.print("usage: {} [OPTION...] {}\n", called.empty() ? own_name : called,
                 command.arguments);
   print_paragraphs(console, command.description);
   console.print("\n{}\n", console.heading("Options:"));

@@ -17,9 +17,10 @@ namespace qcowkit::cli {
 namespace {
 
 constexpr std::array kCommands = {
-    &kAmendCommand,   &kBitmapCommand, &kCheckCommand,  &kCompareCommand,
-    &kConvertCommand, &kCreateCommand, &kInfoCommand,   &kMapCommand,
-    &kMeasureCommand, &kRebaseCommand, &kResizeCommand, &kSnapshotCommand,
+    &kAmendCommand,   &kBenchCommand,   &kBitmapCommand,  &kCheckCommand,
+    &kCommitCommand,  &kCompareCommand, &kConvertCommand, &kCreateCommand,
+    &kDdCommand,      &kInfoCommand,    &kIoCommand,      &kMapCommand,
+    &kMeasureCommand, &kRebaseCommand,  &kResizeCommand,  &kSnapshotCommand,
 };
 
 constexpr std::array kToolOptions = {
@@ -86,7 +87,12 @@ int run_command(const Command& command, Words words, Console& console) {
       print_command_help(console, command);
       return 0;
     }
-    return command.run(arguments, console);
+    try {
+      return command.run(arguments, console);
+    } catch (const HelpText& list) {
+      console.write(list.text());
+      return 0;
+    }
   });
 }
 

@@ -16,6 +16,7 @@ namespace {
 constexpr std::array kPrograms = {
     Program{"qcow", run_image_tool},
     Program{"qemu-img", run_image_tool},
+    Program{"qemu-io", run_io_program},
 };
 
 const Program& find_program(std::string_view name) {

@@ -19,4 +19,7 @@ struct Program {
 /// qcow, and what it is called with instead of qemu-img: a command, its options and its images.
 int run_image_tool(Words words, Console& console);
 
+/// What is called instead of qemu-io: options and an image. The image tool's "io" is the same.
+int run_io_program(Words words, Console& console);
+
 }  // namespace qcowkit::cli

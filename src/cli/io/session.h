@@ -1,0 +1,51 @@
+// What the commands of the I/O program work on: the open image, requests under way, the console.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cli/console.h"
+#include "cli/io/background.h"
+#include "cli/io/breakpoints.h"
+#include "cli/io/opening.h"
+#include "qcowkit/image.h"
+
+namespace qcowkit::cli::io {
+
+/// Used by one thread.
+class Session {
+ public:
+  /// `objects` is what --object has defined.
+  Session(Console& console, Secrets secrets) : console_(console), secrets_(std::move(secrets)) {}
+
+  Console& console() noexcept { return console_; }
+  const Secrets& secrets() const noexcept { return secrets_; }
+
+  bool has_image() const noexcept { return disk_ != nullptr; }
+  /// Only if there is one.
+  Image& image() noexcept { return *disk_->image; }
+  OpenDisk& disk() noexcept { return *disk_; }
+  void set_disk(std::unique_ptr<OpenDisk> disk) { disk_ = std::move(disk); }
+  /// Waits for what is under way and closes the image, if there is one. Throws `Failure`.
+  void close();
+
+  Background& background() noexcept { return background_; }
+  BreakpointTags& breakpoints() noexcept { return breakpoints_; }
+  /// Prints what has happened in the background since the last time.
+  void print_finished();
+  /// Prints the same after having waited for all requests.
+  void finish_requests();
+
+  bool is_quitting() const noexcept { return is_quitting_; }
+  void quit() noexcept { is_quitting_ = true; }
+
+ private:
+  Console& console_;
+  Secrets secrets_;
+  std::unique_ptr<OpenDisk> disk_;
+  BreakpointTags breakpoints_;
+  Background background_;  // goes before the image that its requests use
+  bool is_quitting_ = false;
+};
+
+}  // namespace qcowkit::cli::io
