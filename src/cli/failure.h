@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace qcowkit::cli {
 
@@ -34,6 +35,17 @@ class Failure : public std::runtime_error {
 class UsageError : public Failure {
  public:
   explicit UsageError(const std::string& message) : Failure(message, 1) {}
+};
+
+/// Ends the command with exit code 0: it was asked for a list, which is printed.
+class HelpText {
+ public:
+  explicit HelpText(std::string text) : text_(std::move(text)) {}
+
+  const std::string& text() const noexcept { return text_; }
+
+ private:
+  std::string text_;
 };
 
 }  // namespace qcowkit::cli
