@@ -21,7 +21,7 @@ std::span<std::byte> bytes_of(const iovec& buffer) {
 }  // namespace
 
 ImageStorage::ImageStorage(std::unique_ptr<Image> image) : image_(std::move(image)) {
-  set_listener(image_->storage().listener());
+  Storage::set_listener(image_->storage().listener());
 }
 
 void ImageStorage::readv(std::uint64_t host_offset, std::span<const iovec> into) {

@@ -35,6 +35,10 @@ class ImageStorage : public Storage {
   const std::string& name() const noexcept override { return image_->filename(); }
   void close() override { image_->close(); }
   Breakpoints* breakpoints() noexcept override { return image_->storage().breakpoints(); }
+  void set_listener(EventListener* listener) noexcept override {
+    image_->storage().set_listener(listener);
+    Storage::set_listener(image_->storage().listener());
+  }
 
   /// The image, which lives as long as this storage.
   Image& image() const noexcept { return *image_; }

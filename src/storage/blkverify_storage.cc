@@ -67,6 +67,10 @@ class BlkverifyStorage final : public ForwardingStorage {
     ForwardingStorage::close();
     raw_->close();
   }
+  void set_listener(EventListener* listener) noexcept override {
+    raw_->set_listener(listener);
+    ForwardingStorage::set_listener(listener);
+  }
 
  private:
   using Range = RangeLock::Guard;

@@ -6,7 +6,7 @@
 namespace qcowkit {
 
 ForwardingStorage::ForwardingStorage(std::unique_ptr<Storage> child) : child_(std::move(child)) {
-  set_listener(child_->listener());
+  Storage::set_listener(child_->listener());
 }
 
 void ForwardingStorage::readv(std::uint64_t host_offset, std::span<const iovec> into) {
@@ -52,5 +52,10 @@ const std::string& ForwardingStorage::name() const noexcept { return child_->nam
 void ForwardingStorage::close() { child_->close(); }
 
 Breakpoints* ForwardingStorage::breakpoints() noexcept { return child_->breakpoints(); }
+
+void ForwardingStorage::set_listener(EventListener* listener) noexcept {
+  child_->set_listener(listener);
+  Storage::set_listener(child_->listener());
+}
 
 }  // namespace qcowkit

@@ -10,9 +10,9 @@
 
 namespace qcowkit {
 
-/// As thread-safe as the storage behind it, whose listener it takes over: events that are raised
-/// here are heard there. Copies are not offloaded but come as writes, so that a filter sees every
-/// byte; one that need not overrides `copy_from` and `clone_from`.
+/// As thread-safe as the storage behind it. Events that are raised here are heard there: the
+/// listener is the child's, also when it is set anew. Copies are not offloaded but come as writes,
+/// so that a filter sees every byte; one that need not overrides `copy_from` and `clone_from`.
 class ForwardingStorage : public Storage {
  public:
   explicit ForwardingStorage(std::unique_ptr<Storage> child);
@@ -33,6 +33,7 @@ class ForwardingStorage : public Storage {
   const std::string& name() const noexcept override;
   void close() override;
   Breakpoints* breakpoints() noexcept override;
+  void set_listener(EventListener* listener) noexcept override;
 
  protected:
   Storage& child() const noexcept { return *child_; }

@@ -23,7 +23,7 @@ class QuorumStorage final : public Storage {
  public:
   QuorumStorage(Children children, QuorumOptions options)
       : children_(std::move(children)), options_(std::move(options)) {
-    set_listener(children_.front()->listener());
+    Storage::set_listener(children_.front()->listener());
   }
 
   void readv(std::uint64_t host_offset, std::span<const iovec> into) override;
@@ -51,6 +51,11 @@ class QuorumStorage final : public Storage {
   const std::string& name() const noexcept override { return children_.front()->name(); }
   void close() override;
   Breakpoints* breakpoints() noexcept override;
+  /// All children hear of it; what is raised here goes to the first one's.
+  void set_listener(EventListener* listener) noexcept override {
+    for (const auto& child : children_) child->set_listener(listener);
+    Storage::set_listener(children_.front()->listener());
+  }
 
  private:
   using Range = RangeLock::Guard;

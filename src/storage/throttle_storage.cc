@@ -1,6 +1,7 @@
 // The driver "throttle": requests wait until their group's limits allow them.
 #include "storage/throttle_storage.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "storage/forwarding_storage.h"
@@ -29,6 +30,10 @@ class ThrottleStorage final : public ForwardingStorage {
     return ForwardingStorage::write_zeroes(host_offset, length_bytes, options);
   }
   void discard(std::uint64_t host_offset, std::uint64_t length_bytes) override {
+    // What lies past the end is no work, and may be said to be endless.
+    const std::uint64_t end = size();
+    if (host_offset >= end) return;
+    length_bytes = std::min(length_bytes, end - host_offset);
     group_->wait(ThrottleDirection::write, length_bytes);
     ForwardingStorage::discard(host_offset, length_bytes);
   }

@@ -7,7 +7,7 @@
 #include <span>
 #include <utility>
 
-#include "tests/support/forwarding_storage.h"
+#include "storage/forwarding_storage.h"
 
 namespace qcowkit::test {
 

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "qcowkit/image.h"
+#include "storage/forwarding_storage.h"
 #include "tests/support/command.h"
-#include "tests/support/forwarding_storage.h"
 #include "tests/support/sanitized.h"
 #include "tests/support/seeds.h"
 #include "tests/support/temp_dir.h"

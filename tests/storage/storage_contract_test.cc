@@ -14,6 +14,10 @@
 
 #include "qcowkit/error.h"
 #include "qcowkit/storage.h"
+#include "storage/blkverify_storage.h"
+#include "storage/preallocate_storage.h"
+#include "storage/throttle_storage.h"
+#include "storage/window_storage.h"
 #include "tests/support/crash_storage.h"
 #include "tests/support/fault_storage.h"
 #include "tests/support/temp_dir.h"
@@ -71,6 +75,31 @@ Maker file_maker(const std::string& name, const std::string& parent, CacheMode c
           }};
 }
 
+/// A filter over a file.
+Maker filter_maker(const std::string& name,
+                   std::function<std::unique_ptr<Storage>(std::unique_ptr<Storage>)> filter) {
+  return {name, 500, [filter] {
+            Subject subject;
+            subject.folder =
+                std::make_unique<TempDir>(std::filesystem::temp_directory_path().string());
+            FileOptions options;
+            options.create = true;
+            subject.storage = filter(open_file(subject.folder->file("image"), options));
+            return subject;
+          }};
+}
+
+std::unique_ptr<Storage> throttled(std::unique_ptr<Storage> child) {
+  ThrottleLimits limits;
+  limits.bps_total.average = 1'000'000'000'000;
+  return make_throttle_storage(std::move(child), std::make_shared<ThrottleGroup>("group", limits));
+}
+
+std::unique_ptr<Storage> window_of(std::unique_ptr<Storage> child) {
+  child->resize(1024, Preallocation::off);
+  return make_window_storage(std::move(child), {.offset_bytes = 1024});
+}
+
 std::vector<Maker> makers() {
   std::vector<Maker> all{
       {"Memory", 2000,
@@ -95,6 +124,14 @@ std::vector<Maker> makers() {
       file_maker("Directsync", "", CacheMode::directsync),
       file_maker("Unsafe", "", CacheMode::unsafe),
   };
+  all.push_back(filter_maker("Throttled", throttled));
+  all.push_back(filter_maker("Window", window_of));
+  all.push_back(filter_maker("Verified", [](std::unique_ptr<Storage> child) {
+    return make_blkverify_storage(std::move(child), make_memory_storage());
+  }));
+  all.push_back(filter_maker("Preallocated", [](std::unique_ptr<Storage> child) {
+    return make_preallocate_storage(std::move(child), {.align_bytes = 4096, .size_bytes = 100'000});
+  }));
   if (std::filesystem::is_directory("/dev/shm")) {
     all.push_back(file_maker("SharedMemoryWriteback", "/dev/shm", CacheMode::writeback));
     all.push_back(file_maker("SharedMemoryNone", "/dev/shm", CacheMode::none));
