@@ -9,6 +9,9 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 pkg_check_modules(DEFLATE REQUIRED IMPORTED_TARGET libdeflate)
 pkg_check_modules(NETTLE REQUIRED IMPORTED_TARGET nettle)
+if(QCOWKIT_NBD_CLIENT)
+  pkg_check_modules(NBD REQUIRED libnbd)
+endif()
 
 # The version of {fmt} that src/base/fmt.cc compiles by itself; any other is linked as it comes.
 add_library(qcowkit_fmt INTERFACE)
