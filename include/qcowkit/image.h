@@ -175,6 +175,12 @@ class Image {
   /// Turns to reading only or, with the file's permission, to writing. Secrets, caches and options
   /// stay.
   void reopen(bool read_only);
+  /// Opens the image anew with other options: `changes` to those of its node, and `options` instead
+  /// of those that it was opened with (`open_options`). The backing file stays. If that fails, the
+  /// image is as it was.
+  void reopen(const NodeOptions& changes, const OpenOptions& options);
+  /// What the image was opened with.
+  OpenOptions open_options() const;
   /// Forgets everything that is cached of the image's metadata, because somebody else has written
   /// to the file. Changes that were not flushed are flushed first.
   void invalidate();

@@ -15,6 +15,8 @@
 
 namespace qcowkit {
 
+struct NodeObjects;  // qcowkit/node.h
+
 /// How compressed clusters are compressed (qcow2 spec, "Additional fields": compression_type).
 enum class CompressionType : std::uint8_t { deflate = 0, zstd = 1 };
 
@@ -82,6 +84,13 @@ struct DiscardPassThrough {
   bool other = true;     ///< by anything else
 };
 
+/// Whether passphrases are asked for where an image is encrypted.
+enum class Unlock : std::uint8_t {
+  never,        ///< none is looked up: only metadata is of interest
+  if_possible,  ///< without one, metadata can be asked for and changed
+  required,     ///< without one, the image is refused
+};
+
 /// What becomes of written zeroes.
 enum class DetectZeroes : std::uint8_t {
   off,    ///< written as they are
@@ -103,6 +112,9 @@ struct OpenOptions {
   /// clusters, and never more than the disk needs; refcounts: 1 MiB).
   std::uint64_t l2_cache_bytes = 0;
   std::uint64_t refcount_cache_bytes = 0;
+  /// The unit of the L2 cache in bytes, a power of two from 512 to a cluster; 0: the engine's own,
+  /// which it uses in any case.
+  std::uint64_t l2_cache_entry_bytes = 0;
   /// Whether freed clusters are discarded in the storage (holes are punched), by what freed them.
   DiscardPassThrough discard_pass_through = {};
   /// Keep refcounts on the disk up to date only now and then (qcow2 version 3); without a value, as
@@ -118,6 +130,12 @@ struct OpenOptions {
   std::uint32_t overlap_checks = overlap::kCached;
   /// The passphrase of an encrypted image. Without it, metadata can be asked for and changed.
   std::shared_ptr<const Secret> secret = {};
+  Unlock unlock = Unlock::if_possible;
+  /// What the options of nodes refer to by its id (`qcowkit/node.h`).
+  std::shared_ptr<const NodeObjects> objects = {};
+  /// Told of contents that differ before the request fails, where nodes compare several copies
+  /// ("blkverify", "quorum"). Called by any thread.
+  std::function<void(const std::string& message)> on_mismatch = {};
   /// Shows the disk as this internal snapshot holds it; read-only.
   SnapshotSelector snapshot = {};
   /// How the backing file is opened; null: as this image is, but for secret and snapshot. Its

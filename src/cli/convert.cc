@@ -216,7 +216,7 @@ OpenedImage open_target(const Arguments& arguments, const CreateArguments& wante
   if (!image_opts || arguments.has("-O")) wanted_format = wanted.format();
   ImageName name = parse_image_name(arguments.positional().back(), image_opts, wanted_format);
   if (const auto key_secret = wanted.get(key_secret_option(wanted.format()))) {
-    name.options.key_secret = key_secret;
+    name.node.set(key_secret_option(wanted.format()), *key_secret);
   }
   OpenOptions options;
   options.read_only = false;

@@ -36,8 +36,6 @@ ImageInfo describe(const ImageName& name, bool force_share) {
   if (force_share) options.locking = Locking::force_share;
   const std::unique_ptr<Image> image = open_for_description(name, options);
   ImageInfo info = image->info();
-  info.filename = shown_name(name.options, name.path, info.format);
-  if (name.is_bare_file) info.format = "file";
   close_image(*image, name);
   return info;
 }

@@ -1,30 +1,14 @@
 // Lists like "size=1G,backing_file=a,,b": what -o, --image-opts and --object take.
 #pragma once
 
-#include <string>
-#include <string_view>
-#include <vector>
+#include "base/option_list.h"
 
 namespace qcowkit::cli {
 
-struct KeyValue {
-  std::string key;
-  std::string value;
-};
-
-/// Splits `list` at its commas; a doubled comma is a comma in a value. A word without '=' is
-/// switched on ("lazy_refcounts" is "lazy_refcounts=on"), one that starts with "no" off. If
-/// `first_key` is not empty, a first word without '=' is its value ("secret,id=a").
-std::vector<KeyValue> parse_key_values(std::string_view list, std::string_view first_key = {});
-
-/// True if the list asks for help: "help" or "?" is one of its words.
-bool asks_for_help(std::string_view list);
-
-/// True if the list can be joined with others: it neither is empty nor starts or ends with a comma
-/// that separates.
-bool is_joinable(std::string_view list);
-
-/// `value` as it has to be written in a list: with its commas doubled.
-std::string escape_commas(std::string_view value);
+using qcowkit::asks_for_help;
+using qcowkit::escape_commas;
+using qcowkit::is_joinable;
+using qcowkit::KeyValue;
+using qcowkit::parse_key_values;
 
 }  // namespace qcowkit::cli

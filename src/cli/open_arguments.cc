@@ -3,13 +3,16 @@
 
 #include <fmt/core.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <system_error>
 
 #include "base/units.h"
 #include "cli/failure.h"
-#include "cli/key_values.h"
+#include "cli/format_options.h"
+#include "cli/trace.h"
 
 namespace qcowkit::cli {
 
@@ -21,86 +24,73 @@ std::string_view protocol_of(std::string_view name) {
   return end != name.npos && name[end] == ':' ? name.substr(0, end) : std::string_view{};
 }
 
-constexpr std::string_view kJsonPrefix = "json:";
-
-/// "driver=qcow2,file.driver=file,file.filename=x" and its shorter forms.
-ImageName name_from_options(const std::string& text, const std::vector<KeyValue>& list) {
-  ImageName name{.text = text, .path = {}, .format = {}, .options = parse_image_options(list)};
-  name.is_bare_file = name.options.is_bare_file();
-  name.format = name.options.format();
-  const std::optional<std::string> path = name.options.path();
-  if (!path) throw Failure("the option 'file.filename' is missing");
-  name.path = *path;
-  return name;
+/// The file that the node is made of, if it is nothing but a file in some format.
+std::string path_of(const NodeOptions& node, const std::string& text) {
+  for (const char* key : {"file.filename", "filename"}) {
+    const std::string path = node.text(key);
+    if (!path.empty()) return path;
+  }
+  return text;
 }
 
 Failure cannot_open(const std::string& text, std::string_view why, int exit_code) {
-  const std::string reason = without_name(why, text);
-  const std::string prefix = fmt::format("Could not open '{}': ", text);
-  return Failure(reason.starts_with(prefix) ? reason : prefix + reason, exit_code);
+  return Failure(fmt::format("Could not open '{}': {}", text, why), exit_code);
 }
 
-/// Refuses a chain that holds an encrypted image whose passphrase is not known.
-void require_secrets(const Image& image, const OpenOptions& options) {
-  if (image.is_encrypted() && !options.secret) {
-    throw Failure(
-        fmt::format("Parameter '{}' is required for cipher", key_secret_option(image.format())));
-  }
-  if (image.backing() == nullptr) return;
-  try {
-    require_secrets(*image.backing(), options.backing ? *options.backing : OpenOptions{});
-  } catch (const Failure& e) {
-    throw Failure(fmt::format("Could not open backing file: {}", e.what()));
-  }
+void warn_of_short_form(Console& console, std::string_view option) {
+  const bool is_off = option.starts_with("no");
+  console.error(fmt::format("warning: short-form boolean option '{}' deprecated", option));
+  console.write_error(fmt::format("Please use {}={} instead\n", is_off ? option.substr(2) : option,
+                                  is_off ? "off" : "on"));
 }
 
-/// Refuses an image that is encrypted in another way than its options say.
-void require_encryption(const Image& image, std::string_view expected) {
-  const EncryptionFormat format = image.info().encryption;
-  if (format == EncryptionFormat::none) {
-    throw Failure(
-        fmt::format("No encryption in image header, but options specified format '{}'", expected));
+NodeOptions read_list(const std::string& text, Console* console) {
+  std::vector<std::string> short_forms;
+  NodeOptions node = NodeOptions::from_list(text, &short_forms);
+  if (console != nullptr) {
+    for (const std::string& option : short_forms) warn_of_short_form(*console, option);
   }
-  const std::string_view found = format == EncryptionFormat::aes ? "aes" : "luks";
-  if (found == expected) return;
-  throw Failure(fmt::format("Header reported '{}' encryption format but options specify '{}'",
-                            found, expected));
+  return node;
 }
 
-std::unique_ptr<Image> open_checked(const ImageName& name, const OpenOptions& options) {
-  std::unique_ptr<Image> image = Image::open(name.path, options);
-  if (name.options.encryption) require_encryption(*image, *name.options.encryption);
-  return image;
+/// Copies that differ end the program, as they end the reference.
+void end_at_mismatch(const std::string& message) {
+  std::fputs((message + '\n').c_str(), stderr);
+  std::exit(1);
+}
+
+OpenOptions complete(const ImageName& name, OpenOptions options, const Secrets& objects) {
+  options.format.clear();
+  options.objects = std::make_shared<const NodeObjects>(NodeObjects{.secrets = objects});
+  options.listener = trace_listener();
+  options.on_mismatch = end_at_mismatch;
+  if (name.node.text("driver").empty()) options.format = name.format;
+  return options;
 }
 
 }  // namespace
 
 ImageName parse_image_name(const std::string& text, bool image_opts,
-                           const std::optional<std::string>& format) {
+                           const std::optional<std::string>& format, Console* console) {
   if (image_opts && format) throw Failure("--image-opts and --format are mutually exclusive");
   try {
-    if (image_opts) return name_from_options(text, parse_key_values(text));
-    if (text.starts_with(kJsonPrefix)) {
-      const std::string_view json = std::string_view(text).substr(kJsonPrefix.size());
-      ImageName name = name_from_options(text, parse_json_options(json));
-      if (format && name.format.empty()) name.format = *format;
-      if (format && name.format != *format) throw Failure("Driver specified twice");
-      return name;
-    }
-    return {.text = text, .path = local_path(text), .format = format.value_or(""), .options = {}};
-  } catch (const Failure& e) {
-    throw cannot_open(text, e.what(), e.exit_code());
+    ImageName name{.text = text, .path = {}, .format = {}, .node = {}};
+    name.node =
+        image_opts ? read_list(text, console) : NodeOptions::from_name(text, format.value_or(""));
+    name.path = path_of(name.node, text);
+    name.format = name.node.text("driver");
+    return name;
+  } catch (const Error& e) {
+    throw cannot_open(text, e.what(), Failure::kCommandsOwn);
   }
 }
 
 std::unique_ptr<Image> open_image(const ImageName& name, const Secrets& secrets,
                                   OpenOptions options, int exit_code) {
   try {
-    name.options.apply(secrets, options);
-    options.format = name.format;
-    std::unique_ptr<Image> image = open_checked(name, options);
-    require_secrets(*image, options);
-    return image;
+    options = complete(name, std::move(options), secrets);
+    options.unlock = Unlock::required;
+    return Image::open(name.node, options);
   } catch (const std::exception& e) {
     throw cannot_open(name.text, e.what(), exit_code);
   }
@@ -121,17 +111,14 @@ std::unique_ptr<Image> open_writable(const ImageName& name, const Secrets& secre
   return image;
 }
 
-std::unique_ptr<Image> open_for_description(const ImageName& name, OpenOptions options) {
+std::unique_ptr<Image> open_for_description(const ImageName& name, OpenOptions options,
+                                            const Secrets& objects) {
   try {
-    if (name.options.backing) {
-      throw Failure(fmt::format("Block format '{}' does not support the option '{}'", name.format,
-                                name.options.first_backing_option));
-    }
-    options.format = name.format;
+    options = complete(name, std::move(options), objects);
+    options.unlock = Unlock::never;
     options.open_backing = false;
-    if (name.options.force_share) options.locking = Locking::force_share;
-    if (name.options.without_locks) options.locking = Locking::off;
-    return open_checked(name, options);
+    options.ignore_discards = true;  // as the reference opens it, which some options depend on
+    return Image::open(name.node, options);
   } catch (const std::exception& e) {
     throw cannot_open(name.text, e.what(), Failure::kCommandsOwn);
   }
@@ -157,6 +144,10 @@ void close_image(Image& image, const ImageName& name) {
   }
 }
 
+std::string key_secret_option(std::string_view format) {
+  return fmt::format("{}key-secret", encryption_prefix(format));
+}
+
 CacheMode parse_cache_mode(const std::string& text, std::string_view what, int exit_code) {
   if (text == "none" || text == "off") return CacheMode::none;
   if (text == "writeback") return CacheMode::writeback;
@@ -169,8 +160,9 @@ CacheMode parse_cache_mode(const std::string& text, std::string_view what, int e
 std::string local_path(const std::string& text) {
   const std::string_view protocol = protocol_of(text);
   if (protocol.empty()) return text;
-  if (protocol != "file") throw Failure(fmt::format("Unknown protocol '{}'", protocol));
-  return text.substr(protocol.size() + 1);
+  if (protocol == "file" || protocol == "host_device") return text.substr(protocol.size() + 1);
+  if (!is_protocol(protocol)) throw Failure(fmt::format("Unknown protocol '{}'", protocol));
+  throw Failure(fmt::format("Protocol driver '{}' does not support image creation", protocol));
 }
 
 std::string resolve_reference(const std::string& image_path, const std::string& reference) {

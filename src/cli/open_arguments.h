@@ -8,27 +8,26 @@
 #include <string_view>
 
 #include "cli/console.h"
-#include "cli/image_options.h"
 #include "cli/options.h"
 #include "cli/secrets.h"
 #include "qcowkit/image.h"
+#include "qcowkit/node.h"
 
 namespace qcowkit::cli {
 
 /// An image as the command line names it.
 struct ImageName {
   std::string text;    ///< as it was given
-  std::string path;    ///< the file that it means
-  std::string format;  ///< empty: to be found out
-  /// True if "driver=file" asked for the bare file: it is read as raw.
-  bool is_bare_file = false;
-  ImageOptions options;  ///< what else a list of options said
+  std::string path;    ///< the file that it means; `text` if it means something else
+  std::string format;  ///< the driver that was named; empty: to be found out
+  NodeOptions node;    ///< what it all means
 };
 
-/// Reads a name: a path, "file:path", "json:{...}" with options, or with `image_opts` a list of
-/// options. `format` is the value of -f. Throws `Failure` for anything that names no local file.
+/// Reads a name as the library does (`NodeOptions::from_name`), or with `image_opts` a list of
+/// options. `format` is the value of -f. Old spellings are warned of on the console, if there is
+/// one. Throws `Failure`.
 ImageName parse_image_name(const std::string& text, bool image_opts,
-                           const std::optional<std::string>& format);
+                           const std::optional<std::string>& format, Console* console = nullptr);
 
 /// Opens the image with the secrets that its options name; an encrypted one without secret is
 /// refused. What goes wrong reads "Could not open 'name': ...", with `exit_code`.
@@ -39,8 +38,10 @@ std::unique_ptr<Image> open_image(const ImageName& name, const Secrets& secrets,
 std::unique_ptr<Image> open_writable(const ImageName& name, const Secrets& secrets,
                                      OpenOptions options, Console& console);
 
-/// Opens the image alone, to be described: secrets are not needed and not looked up.
-std::unique_ptr<Image> open_for_description(const ImageName& name, OpenOptions options);
+/// Opens the image alone, to be described: of the `objects`, secrets are not needed and not looked
+/// up.
+std::unique_ptr<Image> open_for_description(const ImageName& name, OpenOptions options,
+                                            const Secrets& objects = {});
 
 /// The library's `message` without the image's name in front of it, for where that has been said.
 std::string without_name(std::string_view message, std::string_view name);
@@ -51,10 +52,13 @@ bool is_same_file(const std::string& a, const std::string& b);
 /// Closes it and reports what only closing can tell.
 void close_image(Image& image, const ImageName& name);
 
+/// The option that names the passphrase of an image of `format`.
+std::string key_secret_option(std::string_view format);
+
 /// The value of -t or -T. `what` is "cache" or "source cache". Throws `Failure`.
 CacheMode parse_cache_mode(const std::string& text, std::string_view what, int exit_code = -1);
 
-/// The local path that a plain file name means: "file:" is taken off. Throws `Failure` for names
+/// The local path of a file that is to be created: "file:" is taken off. Throws `Failure` for names
 /// with another protocol before them ("nbd://...").
 std::string local_path(const std::string& text);
 

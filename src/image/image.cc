@@ -55,6 +55,20 @@ void Image::write_zeroes(std::uint64_t guest_offset, std::uint64_t length_bytes,
   impl_->change([&](Layer& layer) { layer.write_zeroes({guest_offset}, length_bytes, may_unmap); });
 }
 
+bool Image::try_write_zeroes(std::uint64_t guest_offset, std::uint64_t length_bytes,
+                             bool may_unmap) {
+  impl_->require_range(guest_offset, length_bytes);
+  if (length_bytes == 0) return true;
+  bool done = false;
+  impl_->change([&](auto& layer) {
+    if constexpr (requires { layer.try_write_zeroes(GuestOffset{}, 0, false); }) {
+      done = layer.try_write_zeroes({guest_offset}, length_bytes,
+                                    may_unmap && !impl_->ignores_discards);
+    }
+  });
+  return done;
+}
+
 void Image::discard(std::uint64_t guest_offset, std::uint64_t length_bytes) {
   impl_->require_range(guest_offset, length_bytes);
   if (length_bytes == 0) return;
@@ -94,8 +108,7 @@ Extent Image::map_layer(std::uint64_t guest_offset, std::uint64_t length_bytes) 
   if (found.has_host_offset && !found.is_encrypted) {
     extent.host_offset = found.host_offset.value;
     extent.storage = found.storage;
-    extent.file =
-        found.storage == &impl_->layer->storage() ? &impl_->filename : &found.storage->name();
+    extent.file = found.storage == &impl_->layer->storage() ? &impl_->file : &found.storage->name();
   }
   return extent;
 }

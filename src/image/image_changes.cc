@@ -87,10 +87,6 @@ void Image::make_empty() {
   impl_->change([](Layer& layer) { layer.make_empty(); });
 }
 
-void Image::reopen(bool read_only) {
-  named(impl_->filename, [&] { impl_->reopen(read_only); });
-}
-
 void Image::invalidate() {
   named(impl_->filename, [&] { impl_->layer->invalidate(); });
 }

@@ -279,7 +279,7 @@ TEST(OpenDamaged, AnImageMarkedCorruptIsReadButNotWritten) {
 TEST(OpenDamaged, ADataFileWithoutANameIsAnError) {
   SmallImage small;
   small.set_field(72, 4);
-  EXPECT_TRUE(mentions(error_of([&] { small.open(); }), {"small.qcow2", "external data file"}));
+  EXPECT_TRUE(mentions(error_of([&] { small.open(); }), {"small.qcow2", "data-file"}));
   OpenOptions options;
   options.open_data_file = false;
   const auto image = small.open(options);

@@ -1,7 +1,7 @@
 // Lists like "size=1G,backing_file=a,,b": what -o, --image-opts and --object take.
-#include "cli/key_values.h"
+#include "base/option_list.h"
 
-namespace qcowkit::cli {
+namespace qcowkit {
 
 namespace {
 
@@ -28,13 +28,13 @@ std::vector<KeyValue> parse_key_values(std::string_view list, std::string_view f
     std::string word = take_word(list);
     const std::size_t equals = word.find('=');
     if (equals != word.npos) {
-      result.push_back({word.substr(0, equals), word.substr(equals + 1)});
+      result.push_back({word.substr(0, equals), word.substr(equals + 1), false});
     } else if (result.empty() && !first_key.empty()) {
-      result.push_back({std::string(first_key), std::move(word)});
+      result.push_back({std::string(first_key), std::move(word), false});
     } else if (word.starts_with("no")) {
-      result.push_back({word.substr(2), "off"});
+      result.push_back({word.substr(2), "off", true});
     } else {
-      result.push_back({std::move(word), "on"});
+      result.push_back({std::move(word), "on", true});
     }
   }
   return result;
@@ -64,4 +64,4 @@ std::string escape_commas(std::string_view value) {
   return escaped;
 }
 
-}  // namespace qcowkit::cli
+}  // namespace qcowkit

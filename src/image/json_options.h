@@ -1,0 +1,18 @@
+// Options as JSON text.
+#pragma once
+
+#include <string_view>
+
+#include "qcowkit/node.h"
+
+namespace qcowkit {
+
+/// How deep objects and arrays may lie in each other, as in the reference.
+inline constexpr std::size_t kJsonNestingMax = 1024;
+
+/// The options in a JSON object, in the reference's dialect: texts may also stand in single quotes.
+/// Members of members become names with dots; where one name is given in several ways, the deepest
+/// nested counts. Throws `Error` (invalid_argument) in the reference's words.
+NodeOptions parse_json_options(std::string_view text);
+
+}  // namespace qcowkit
