@@ -12,6 +12,9 @@ pkg_check_modules(NETTLE REQUIRED IMPORTED_TARGET nettle)
 if(QCOWKIT_NBD_CLIENT)
   pkg_check_modules(NBD REQUIRED libnbd)
 endif()
+if(QCOWKIT_TLS)
+  pkg_check_modules(GNUTLS REQUIRED gnutls)
+endif()
 
 # The version of {fmt} that src/base/fmt.cc compiles by itself; any other is linked as it comes.
 add_library(qcowkit_fmt INTERFACE)

@@ -2,7 +2,8 @@
 # What ./quickstart and ./test share: sourced, not run. Expects `set -euo pipefail`.
 
 readonly BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev libisal-dev
-  libdeflate-dev nettle-dev libfmt-dev nlohmann-json3-dev libnbd-dev)
+  libdeflate-dev nettle-dev libfmt-dev nlohmann-json3-dev libnbd-dev
+  libgnutls28-dev)
 readonly TEST_PACKAGES=(libgtest-dev libbenchmark-dev qemu-utils cryptsetup-bin e2fsprogs
   clang-format python3 dpkg-dev nbdkit gnutls-bin libnbd-bin python3-libnbd fio)
 
