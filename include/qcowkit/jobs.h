@@ -4,8 +4,12 @@
 // on the caller's thread plus as many workers as its options say, and returns when all is done.
 #pragma once
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "qcowkit/image.h"
@@ -28,6 +32,15 @@ struct CopyOptions {
   /// file; what it and those behind it provide is not copied. Null: nothing is skipped; what no
   /// layer provides is written as zeroes, so that the target's backing file does not show through.
   Image* shared_base = nullptr;
+  /// The part of the only source that is copied, to the target's start. A part that reaches beyond
+  /// the source's end ends there. Without a length: the rest.
+  std::uint64_t source_offset_bytes = 0;
+  std::optional<std::uint64_t> length_bytes = {};
+  /// Bytes of data that are copied in a second; holes cost nothing. 0: no limit.
+  std::uint64_t bytes_per_second = 0;
+  /// If set, sectors that cannot be read are taken for zeroes and told of here: where they would
+  /// lie in the target, and what was wrong. Called by several threads at once.
+  std::function<void(std::uint64_t guest_offset, const Error& error)> on_read_error = {};
   ProgressSink progress;
   std::stop_token stop;
 };
@@ -35,6 +48,43 @@ struct CopyOptions {
 /// Copies the sources, one behind the other, into `target`, which must be at least as large as all
 /// of them together. Does not flush or close.
 void copy(const std::vector<Image*>& sources, Image& target, const CopyOptions& options);
+
+struct CommitOptions {
+  bool keep_top = false;               ///< leave in the top image what has been committed
+  std::uint32_t workers = 0;           ///< parallel workers; 0: as many as there are cores
+  std::uint64_t bytes_per_second = 0;  ///< as in `CopyOptions`
+  ProgressSink progress;
+  std::stop_token stop;
+};
+
+/// Copies what `top` and the images between say differently into `base`, an image of `top`'s
+/// backing chain, which grows if `top` is larger. `base` then reads as `top` does, for as long as
+/// `top` is; the images between, if any, are of no use any more. `top` is emptied unless
+/// `keep_top` is set: to be set where there are images between, through which an empty top would
+/// read.
+///
+/// `base` is opened for writing meanwhile and is durable on return; a crash leaves a top image that
+/// reads as it did before. Throws `Error` (invalid_argument) if `base` is not behind `top`.
+void commit(Image& top, Image& base, const CommitOptions& options = {});
+
+struct RebaseOptions {
+  std::string backing_file = {};    ///< as it is to be stored; empty: none
+  std::string backing_format = {};  ///< as it is to be stored; empty: none stored
+  bool compress = false;            ///< store the clusters that are merged compressed
+  int compression_level = 0;
+  std::uint32_t workers = 0;  ///< parallel workers; 0: as many as there are cores
+  ProgressSink progress = {};
+  std::stop_token stop = {};
+};
+
+/// Gives `image` another backing file, `new_backing` (null: none), and keeps what its guest reads:
+/// clusters that it leaves to its backing file, and that would read differently, are merged into
+/// it. Only what differs between the two chains is looked at: images that both have in common are
+/// not, nor are known zeroes.
+///
+/// Durable on return; a crash leaves an image that reads as it did before, over the one backing
+/// file or the other. `image` keeps its old backing file open; close it and open it again.
+void rebase(Image& image, Image* new_backing, const RebaseOptions& options);
 
 struct CompareOptions {
   bool strict = false;  ///< sizes and allocation must be equal, too
@@ -51,6 +101,25 @@ struct CompareResult {
 
 /// Compares what two guests would read.
 CompareResult compare(Image& first, Image& second, const CompareOptions& options = {});
+
+struct BenchOptions {
+  bool write = false;           ///< write requests, not read requests
+  std::uint64_t count = 75000;  ///< how many requests
+  std::uint32_t depth = 64;     ///< how many of them at once, at most
+  std::uint64_t request_bytes = 4096;
+  std::uint64_t offset = 0;  ///< guest offset of the first request
+  std::uint64_t step_bytes =
+      4096;              ///< from one request's offset to the next one's, modulo the size
+  std::byte pattern{0};  ///< what is written
+  std::uint64_t flush_interval = 0;   ///< flush after so many write requests; 0: never
+  bool flushes_among_writes = false;  ///< do not wait for the writes before a flush, nor for it
+  std::stop_token stop = {};
+};
+
+/// Makes requests of one kind, a step apart, and returns how long they took. They are made by as
+/// many threads as it takes to keep the machine busy, and never more than `depth`. Throws `Error`:
+/// that of the first request that failed; EIO for one that reaches beyond the disk's end.
+std::chrono::nanoseconds bench(Image& image, const BenchOptions& options);
 
 struct Measurement {
   std::uint64_t required_bytes = 0;         ///< file size of the new image

@@ -11,24 +11,31 @@
 #include "cli/open_arguments.h"
 #include "cli/progress.h"
 #include "cli/secrets.h"
+#include "qcowkit/jobs.h"
 
 namespace qcowkit::cli {
 
 namespace {
 
 constexpr std::array kOptions = {
-    OptionSpec{'b', "", "BACKING_FILE", "the new backing file; '' for none"},
-    OptionSpec{'F', "", "BACKING_FMT", "the new backing file's format, required with -b"},
-    OptionSpec{'u', "", "",
+    OptionSpec{'b', "backing", "BACKING_FILE", "the new backing file; '' for none", true},
+    OptionSpec{'F', "backing-format", "BACKING_FMT",
+               "the new backing file's format, required with "
+               "-b",
+               true},
+    OptionSpec{'u', "backing-unsafe", "",
                "change only the reference: neither backing file is looked at, and the disk then "
-               "reads as the new one makes it. Has to be given"},
-    OptionSpec{'f', "", "FMT", "the image's format, found out if not given"},
-    OptionSpec{'t', "", "CACHE",
+               "reads as the new one makes it",
+               true},
+    OptionSpec{'c', "compress", "", "compress the clusters that are merged into the image", true},
+    OptionSpec{'f', "format", "FMT", "the image's format, found out if not given", true},
+    OptionSpec{'t', "cache", "CACHE",
                "cache mode of the image: writeback (default), none, writethrough, directsync or "
-               "unsafe"},
+               "unsafe",
+               true},
     kSourceCacheOption,
     kQuietOption,
-    OptionSpec{'p', "", "", "show the progress"},
+    OptionSpec{'p', "progress", "", "show the progress", true},
     kForceShareOption,
     kObjectOption,
     kImageOptsOption,
@@ -42,50 +49,110 @@ void check_formats(const Arguments& arguments) {
   }
 }
 
-void change_backing_file(Image& image, const std::string& backing_file,
-                         const std::optional<std::string>& backing_format) {
-  const auto fail = [&](std::string_view reason) {
+/// One run of the command.
+class Rebase {
+ public:
+  Rebase(const Arguments& arguments, Console& console)
+      : arguments_(arguments),
+        console_(console),
+        is_unsafe_(arguments.has("-u")),
+        backing_file_(arguments.value("-b").value_or("")),
+        secrets_(parse_secrets(arguments.all("--object"))) {}
+
+  void run();
+
+ private:
+  std::unique_ptr<Image> open_new_backing(const Image& image) const;
+  void require_possible(const Image& image) const;
+  void change(Image& image, Image* new_backing, ProgressSink progress) const;
+  Failure cannot_change(std::string_view reason) const {
     return Failure(
-        fmt::format("Could not change the backing file to '{}': {}", backing_file, reason));
-  };
-  if (find_option(amend_options(image.format()), "backing_file") == nullptr) {
-    throw fail("Operation not supported");
+        fmt::format("Could not change the backing file to '{}': {}", backing_file_, reason));
   }
-  if (!backing_file.empty() && !backing_format) throw fail("backing format must be specified");
-  AmendOptions changes;
-  changes.backing_file = backing_file;
-  changes.backing_format = backing_file.empty() ? "" : *backing_format;
+
+  const Arguments& arguments_;
+  Console& console_;
+  const bool is_unsafe_;
+  const std::string backing_file_;
+  const Secrets secrets_;
+  OpenOptions backing_options_;
+};
+
+void Rebase::run() {
+  const CacheMode cache = parse_cache_mode(arguments_.value("-t").value_or("writeback"), "cache");
+  backing_options_.cache =
+      parse_cache_mode(arguments_.value("-T").value_or("writeback"), "source cache");
+  if (arguments_.has("-U")) backing_options_.locking = Locking::force_share;
+  const bool shows_progress = arguments_.has("-p") && !arguments_.has("-q");
+  Progress progress(console_, Progress::mode(!shows_progress, shows_progress));
+
+  const ImageName name = parse_image_name(arguments_.positional()[0],
+                                          arguments_.has("--image-opts"), arguments_.value("-f"));
+  OpenOptions options;
+  options.cache = cache;
+  // The backing file that is to be replaced unseen need not even be there.
+  options.open_backing = !is_unsafe_;
+  options.backing = std::make_shared<const OpenOptions>(backing_options_);
+  const std::unique_ptr<Image> image = open_writable(name, secrets_, options, console_);
+  check_formats(arguments_);
+
+  std::unique_ptr<Image> new_backing;
+  if (!is_unsafe_ && !backing_file_.empty()) new_backing = open_new_backing(*image);
+  require_possible(*image);
+  change(*image, new_backing.get(), progress.sink());
+  close_image(*image, name);
+  progress.report(1);
+  progress.end();
+}
+
+std::unique_ptr<Image> Rebase::open_new_backing(const Image& image) const {
   try {
-    image.amend(changes);
+    const ImageName name = parse_image_name(resolve_reference(image.filename(), backing_file_),
+                                            false, arguments_.value("-F"));
+    return open_image(name, secrets_, backing_options_);
+  } catch (const Failure& e) {
+    throw Failure(fmt::format("Could not open new backing file '{}': {}", backing_file_, e.what()));
+  }
+}
+
+/// Said before anything is done that would be in vain.
+void Rebase::require_possible(const Image& image) const {
+  if (find_option(amend_options(image.format()), "backing_file") == nullptr) {
+    throw cannot_change("Operation not supported");
+  }
+  if (!backing_file_.empty() && !arguments_.has("-F")) {
+    throw cannot_change("backing format must be specified");
+  }
+}
+
+void Rebase::change(Image& image, Image* new_backing, ProgressSink progress) const {
+  const std::string format =
+      backing_file_.empty() ? std::string() : arguments_.value("-F").value_or("");
+  try {
+    if (is_unsafe_) {
+      AmendOptions changes;
+      changes.backing_file = backing_file_;
+      changes.backing_format = format;
+      image.amend(changes);
+      return;
+    }
+    RebaseOptions options;
+    options.backing_file = backing_file_;
+    options.backing_format = format;
+    options.compress = arguments_.has("-c");
+    options.progress = std::move(progress);
+    rebase(image, new_backing, options);
   } catch (const Error& e) {
-    throw fail(without_name(e.what(), image.filename()));
+    throw cannot_change(without_name(e.what(), image.filename()));
   }
 }
 
 int run(const Arguments& arguments, Console& console) {
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
-  const bool is_unsafe = arguments.has("-u");
-  if (!is_unsafe && !arguments.has("-b")) {
+  if (!arguments.has("-u") && !arguments.has("-b")) {
     throw UsageError("Must specify backing file (-b) or use unsafe mode (-u)");
   }
-  if (!is_unsafe) throw Failure("rebase without -u is not supported");
-  const Secrets secrets = parse_secrets(arguments.all("--object"));
-  OpenOptions options;
-  options.cache = parse_cache_mode(arguments.value("-t").value_or("writeback"), "cache");
-  parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
-  // The backing file that is to be replaced need not even be there.
-  options.open_backing = false;
-  const bool shows_progress = arguments.has("-p") && !arguments.has("-q");
-  Progress progress(console, Progress::mode(!shows_progress, shows_progress));
-
-  const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                                          arguments.value("-f"));
-  const std::unique_ptr<Image> image = open_writable(name, secrets, options, console);
-  check_formats(arguments);
-  change_backing_file(*image, arguments.value("-b").value_or(""), arguments.value("-F"));
-  close_image(*image, name);
-  progress.report(1);
-  progress.end();
+  Rebase(arguments, console).run();
   return 0;
 }
 
@@ -96,14 +163,16 @@ constexpr Command kRebaseCommand{
     .arguments = "FILENAME",
     .summary = "change the backing file of an image",
     .description =
-        "Changes the backing file that FILENAME refers to, as is needed when it has been moved, "
-        "renamed or converted. Only -u is supported: the disk's content stays the same only if the "
-        "new backing file has the content of the old one.\n",
+        "Changes the backing file of FILENAME. The disk's content stays what it is: where the new "
+        "backing file differs from the old one, the old content is merged into FILENAME first. "
+        "With -u, only the reference is changed, as is needed when the backing file has been "
+        "moved, renamed or converted.\n",
     .options = kOptions,
     .details =
         "Examples:\n"
-        "  qcow rebase -u -b ../base.qcow2 -F qcow2 overlay.qcow2\n"
-        "  qcow rebase -u -b '' overlay.qcow2\n",
+        "  qcow rebase -b new-base.qcow2 -F qcow2 overlay.qcow2\n"
+        "  qcow rebase -b '' overlay.qcow2\n"
+        "  qcow rebase -u -b ../base.qcow2 -F qcow2 overlay.qcow2\n",
     .error_exit_code = 1,
     .run = run,
 };

@@ -3,7 +3,6 @@
 
 #include <fmt/core.h>
 
-#include <limits>
 #include <optional>
 
 #include "base/units.h"
@@ -11,13 +10,13 @@
 
 namespace qcowkit::cli {
 
-std::uint64_t size_argument(const std::string& text, std::string_view what) {
-  constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
+std::uint64_t size_argument(const std::string& text, std::string_view what, std::uint64_t min,
+                            std::uint64_t max) {
   SizeProblem problem = SizeProblem::syntax;
   const std::optional<std::uint64_t> size = parse_size(text, &problem);
-  if (size && *size <= kMax) return *size;
+  if (size && *size >= min && *size <= max) return *size;
   if (size || problem == SizeProblem::out_of_range) {
-    throw Failure(fmt::format("Invalid {} specified. Must be between 0 and {}.", what, kMax));
+    throw Failure(fmt::format("Invalid {} specified. Must be between {} and {}.", what, min, max));
   }
   throw Failure::of_lines(
       fmt::format("Invalid {} specified. You may use k, M, G, T, P or E suffixes for\n"

@@ -6,6 +6,7 @@
 #include "base/worker_pool.h"
 #include "jobs/copy_planner.h"
 #include "jobs/progress.h"
+#include "jobs/rate_limit.h"
 #include "jobs/zero_detect.h"
 #include "qcowkit/jobs.h"
 
@@ -13,15 +14,17 @@ namespace qcowkit {
 
 namespace {
 
+constexpr std::uint64_t kSectorBytes = 512;
+
 /// Each item is planned by one thread at a time, prepared by many at once (read, searched for
 /// zeroes, compressed) and written either one by one, in guest order, or by whoever prepared it.
 class CopyJob {
  public:
-  CopyJob(const std::vector<Image*>& sources, Image& target, const CopyOptions& options)
-      : options_(options),
-        shape_(sources, target, options),
+  CopyJob(const CopyRequest& request, Image& target)
+      : options_(request.options),
+        shape_(request, target),
         target_(target),
-        planner_(sources, shape_, cloner_, options) {}
+        planner_(request, shape_, cloner_) {}
 
   std::uint64_t total_bytes() const noexcept { return planner_.total_bytes(); }
   void run();
@@ -29,6 +32,7 @@ class CopyJob {
  private:
   void prepare(CopyItem& item) const;
   void read(CopyItem& item) const;
+  void read_salvaging(const CopyPiece& piece, std::uint64_t begin, std::span<std::byte> into) const;
   void find_zeroes(CopyItem& item) const;
   void compress(CopyItem& item) const;
 
@@ -51,8 +55,20 @@ std::span<std::byte> bytes_of(CopyItem& item, std::uint64_t begin, std::uint64_t
   return item.buffer.span().subspan(begin - item.begin, end - begin);
 }
 
+/// What a rate limit counts.
+std::uint64_t moved_bytes(const CopyItem& item) {
+  if (item.kind == CopyItem::Kind::zero) return 0;
+  if (item.kind == CopyItem::Kind::clone) return item.end - item.begin;
+  std::uint64_t bytes = 0;
+  for (const UnitSpan& span : item.spans) {
+    if (span.content == Content::copy) bytes += span.end - span.begin;
+  }
+  return bytes;
+}
+
 void CopyJob::run() {
   ProgressMeter progress(options_.progress, total_bytes());
+  RateLimit limit(options_.bytes_per_second, options_.stop);
   // What fits one chunk is copied sooner than a thread is started.
   const std::uint32_t workers = total_bytes() <= shape_.chunk_bytes ? 1 : options_.workers;
   parallel_for_ordered<CopyItem>(
@@ -64,6 +80,7 @@ void CopyJob::run() {
       },
       [&](CopyItem& item) {
         if (shape_.in_order) write(item);
+        limit.wait_after(moved_bytes(item));
         progress.advance_to(item.end);
         return true;
       });
@@ -92,10 +109,38 @@ void CopyJob::read(CopyItem& item) const {
       if (piece->content == Content::zero) {
         std::memset(into.data(), 0, into.size());
       } else {
-        piece->source->read(piece->source_offset + (at - piece->begin), into);
+        read_salvaging(*piece, at, into);
       }
       at = end;
     }
+  }
+}
+
+// What cannot be read ends the copy, or is told and taken for zeroes.
+void CopyJob::read_salvaging(const CopyPiece& piece, std::uint64_t begin,
+                             std::span<std::byte> into) const {
+  const std::uint64_t source_offset = piece.source_offset + (begin - piece.begin);
+  if (!options_.on_read_error) {
+    piece.source->read(source_offset, into);
+    return;
+  }
+  try {
+    piece.source->read(source_offset, into);
+    return;
+  } catch (const Error&) {
+    // Which sectors it is shows when each is read by itself.
+  }
+  for (std::uint64_t done = 0; done < into.size();) {
+    const std::uint64_t in_sector = (source_offset + done) % kSectorBytes;
+    const std::span<std::byte> sector =
+        into.subspan(done, std::min(kSectorBytes - in_sector, into.size() - done));
+    try {
+      piece.source->read(source_offset + done, sector);
+    } catch (const Error& error) {
+      std::memset(sector.data(), 0, sector.size());
+      options_.on_read_error(begin + done, error);
+    }
+    done += sector.size();
   }
 }
 
@@ -206,15 +251,19 @@ void CopyJob::write_compressed(CopyItem& item) {
   }
 }
 
-void check_request(const std::vector<Image*>& sources, const Image& target,
-                   const CopyOptions& options) {
+void check_request(const CopyRequest& request, const Image& target) {
+  const CopyOptions& options = request.options;
   if (options.compress && target.cluster_size() == 0) {
     throw Error(Errc::unsupported, "Compression not supported for this file format");
   }
-  if (options.target_has_backing && sources.size() != 1) {
+  const bool has_one_source = request.sources.size() == 1;
+  if (options.target_has_backing && !has_one_source) {
     throw Error(Errc::invalid_argument,
                 "Having a backing file for the target makes no sense when concatenating multiple "
                 "input images");
+  }
+  if ((options.source_offset_bytes != 0 || options.length_bytes) && !has_one_source) {
+    throw Error(Errc::invalid_argument, "Only one source can be copied in part");
   }
   if (options.shared_base != nullptr && !options.target_has_backing) {
     throw Error(Errc::invalid_argument, "A shared base needs a target with a backing file");
@@ -223,13 +272,17 @@ void check_request(const std::vector<Image*>& sources, const Image& target,
 
 }  // namespace
 
-void copy(const std::vector<Image*>& sources, Image& target, const CopyOptions& options) {
-  check_request(sources, target, options);
-  CopyJob job(sources, target, options);
+void run_copy(const CopyRequest& request, Image& target) {
+  check_request(request, target);
+  CopyJob job(request, target);
   if (job.total_bytes() > target.virtual_size()) {
     throw Error(Errc::invalid_argument, "output file is smaller than input file");
   }
   job.run();
+}
+
+void copy(const std::vector<Image*>& sources, Image& target, const CopyOptions& options) {
+  run_copy({.sources = sources, .options = options}, target);
 }
 
 }  // namespace qcowkit

@@ -28,19 +28,32 @@ void append(std::vector<UnitSpan>& spans, const UnitSpan& span) {
 
 }  // namespace
 
-SourceWalk::SourceWalk(const std::vector<Image*>& sources, const CopyOptions& options)
-    : asks_for_holes_(options.sparse_bytes != 0) {
-  if (options.shared_base != nullptr) {
-    shared_depth_ = depth_in_chain(sources.at(0), options.shared_base);
+SourceWalk::SourceWalk(const CopyRequest& request)
+    : asks_for_holes_(request.options.sparse_bytes != 0),
+      is_commit_(request.is_commit),
+      shared_base_(request.options.shared_base) {
+  const CopyOptions& options = request.options;
+  if (shared_base_ != nullptr) shared_depth_ = depth_in_chain(request.sources.at(0), shared_base_);
+  if (options.source_offset_bytes == 0 && !options.length_bytes) {
+    for (Image* const source : request.sources) add_source(*source, 0, source->virtual_size());
+    return;
   }
-  for (Image* const source : sources) {
-    const std::uint64_t begin = size_;
-    const auto sum = checked_add(size_, source->virtual_size());
-    if (!sum) throw Error(Errc::limit_exceeded, "The sources together are larger than any disk");
-    size_ = *sum;
-    if (size_ > begin)
-      sources_.push_back({ExtentWalk(*source, HoleSearch::everywhere), begin, size_});
-  }
+  Image& source = *request.sources.at(0);
+  const std::uint64_t skipped = std::min(options.source_offset_bytes, source.virtual_size());
+  const std::uint64_t rest = source.virtual_size() - skipped;
+  add_source(source, skipped, std::min(rest, options.length_bytes.value_or(rest)));
+}
+
+void SourceWalk::add_source(Image& source, std::uint64_t skipped_bytes,
+                            std::uint64_t length_bytes) {
+  const std::uint64_t begin = size_;
+  const auto sum = checked_add(size_, length_bytes);
+  if (!sum) throw Error(Errc::limit_exceeded, "The sources together are larger than any disk");
+  size_ = *sum;
+  if (length_bytes == 0) return;
+  const Image* const below = is_commit_ ? shared_base_ : nullptr;
+  sources_.push_back(
+      {ExtentWalk(source, HoleSearch::everywhere, below), begin, size_, skipped_bytes});
 }
 
 CopyPiece SourceWalk::at(std::uint64_t offset) {
@@ -49,12 +62,12 @@ CopyPiece SourceWalk::at(std::uint64_t offset) {
   CopyPiece piece{.begin = offset,
                   .end = source.end,
                   .source = &source.walk.image(),
-                  .source_offset = offset - source.begin};
+                  .source_offset = offset - source.begin + source.skipped_bytes};
   if (!asks_for_holes_ && !shared_depth_) return piece;
 
   const StoredRun run = source.walk.at(piece.source_offset);
   piece.content = content_of(run);
-  piece.end = offset + run.length_bytes;
+  piece.end = std::min(offset + run.length_bytes, source.end);
   if (piece.content == Content::copy && run.kind == ExtentKind::data && run.has_host_offset) {
     piece.storage = run.storage;
     piece.host_offset = run.host_offset;
@@ -64,6 +77,10 @@ CopyPiece SourceWalk::at(std::uint64_t offset) {
 
 Content SourceWalk::content_of(const StoredRun& run) const noexcept {
   if (shared_depth_ && run.depth >= *shared_depth_) return Content::skip;
+  // An image between that ends earlier hides the target's bytes behind its end.
+  if (is_commit_ && run.kind == ExtentKind::unallocated && run.depth + 1 == *shared_depth_) {
+    return Content::skip;
+  }
   return asks_for_holes_ && run.reads_as_zeroes() ? Content::zero : Content::copy;
 }
 

@@ -10,6 +10,18 @@
 
 namespace qcowkit {
 
+/// A copy, and what only jobs ask for that are copies underneath.
+struct CopyRequest {
+  std::vector<Image*> sources;
+  CopyOptions options;
+  /// The target is `options.shared_base` itself, which the only source lies over: data is copied
+  /// without a look for zeroes in it, and what no image above the target decides is left as it is.
+  bool is_commit = false;
+};
+
+/// Does what the request says; see `copy`.
+void run_copy(const CopyRequest& request, Image& target);
+
 /// What the target needs for a run of its guest bytes.
 enum class Content : std::uint8_t {
   copy,  ///< the source's bytes
@@ -34,9 +46,9 @@ struct CopyPiece {
 /// The sources one behind the other, as runs of target guest bytes. Used by one thread at a time.
 class SourceWalk {
  public:
-  SourceWalk(const std::vector<Image*>& sources, const CopyOptions& options);
+  explicit SourceWalk(const CopyRequest& request);
 
-  /// The bytes that all sources have together.
+  /// The bytes that are copied of all sources together.
   std::uint64_t size() const noexcept { return size_; }
 
   /// The longest run of one content that starts at `offset`, which is below `size()` and not below
@@ -46,14 +58,19 @@ class SourceWalk {
  private:
   struct Source {
     ExtentWalk walk;
-    std::uint64_t begin;  ///< target offset of its first byte
+    std::uint64_t begin;  ///< target offset of the first byte that is copied
     std::uint64_t end;
+    std::uint64_t skipped_bytes;  ///< of the source, before that
   };
+
+  void add_source(Image& source, std::uint64_t skipped_bytes, std::uint64_t length_bytes);
 
   Content content_of(const StoredRun& run) const noexcept;
 
   // Constant after construction.
   const bool asks_for_holes_;
+  const bool is_commit_;
+  const Image* const shared_base_;
   std::optional<std::uint32_t> shared_depth_;  ///< of the shared base in the source's chain
   std::uint64_t size_ = 0;
 

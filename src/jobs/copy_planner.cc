@@ -16,10 +16,14 @@ constexpr std::uint64_t kChunkBytes = 1 << 20;
 constexpr std::uint64_t kZeroUnitBytes = 4096;
 /// As the reference: longer runs of zeroes are not asked for.
 constexpr std::uint64_t kSparseBytesMax = 16 << 20;
+/// Parts of a cluster that extended L2 entries tell apart.
+constexpr std::uint64_t kSubclusters = 32;
+/// A limited copy goes on in steps that are not noticed.
+constexpr std::uint64_t kChunksPerSecond = 8;
 /// As long as it is not known whether blocks can be shared, little is read.
 constexpr std::uint64_t kTrialBytes = 64 << 10;
 /// Steps that move no bytes are bounded, so that a copy shows progress and can be stopped.
-constexpr std::uint64_t kCloneBytesMax = 256 << 20;
+constexpr std::uint64_t kCloneBytesMax = std::uint64_t{256} << 20;
 constexpr std::uint64_t kZeroBytesMax = std::uint64_t{1} << 30;
 
 std::uint64_t unit_for(const Image& target, std::uint64_t sparse_bytes) {
@@ -28,11 +32,27 @@ std::uint64_t unit_for(const Image& target, std::uint64_t sparse_bytes) {
   return std::max(block, target.cluster_size());
 }
 
-std::uint64_t chunk_for(const std::vector<Image*>& sources, std::uint64_t unit_bytes,
-                        std::uint64_t sparse_bytes) {
-  std::uint64_t bytes = std::max({kChunkBytes, unit_bytes, std::bit_ceil(sparse_bytes)});
+/// What the images above the target say differently is copied and no more: units of their
+/// granularity, where the target's clusters are larger.
+std::uint64_t unit_for_commit(const Image& top, const Image& target) {
+  std::uint64_t bytes = target.cluster_size();
+  for (const Image* layer = &top; layer != &target && layer != nullptr; layer = layer->backing()) {
+    const ImageInfo info = layer->info();
+    const std::uint64_t parts = info.qcow2 && info.qcow2->extended_l2 ? kSubclusters : 1;
+    bytes = std::min(bytes, layer->cluster_size() / parts);
+  }
+  return std::max(bytes, kZeroUnitBytes);
+}
+
+std::uint64_t chunk_for(const CopyRequest& request, std::uint64_t unit_bytes) {
+  const CopyOptions& options = request.options;
+  std::uint64_t bytes = kChunkBytes;
+  if (options.bytes_per_second != 0) {
+    bytes = std::min(bytes, std::bit_ceil(options.bytes_per_second / kChunksPerSecond));
+  }
+  bytes = std::max({bytes, unit_bytes, std::bit_ceil(options.sparse_bytes)});
   // A compressed cluster is to be decompressed once.
-  for (const Image* source : sources) bytes = std::max(bytes, source->cluster_size());
+  for (const Image* source : request.sources) bytes = std::max(bytes, source->cluster_size());
   return bytes;
 }
 
@@ -48,28 +68,30 @@ void append(std::vector<CopyPiece>& pieces, const CopyPiece& piece) {
 
 }  // namespace
 
-CopyShape::CopyShape(const std::vector<Image*>& sources, const Image& target,
-                     const CopyOptions& options) {
+CopyShape::CopyShape(const CopyRequest& request, const Image& target)
+    : target_bytes(target.virtual_size()) {
+  const CopyOptions& options = request.options;
   if (options.sparse_bytes % 512 != 0 || options.sparse_bytes > kSparseBytesMax) {
     throw Error(Errc::invalid_argument,
                 "The least run of zeroes must be a multiple of 512 bytes and at most 16 MiB");
   }
   const bool has_clusters = target.cluster_size() != 0;
-  unit_bytes = unit_for(target, options.sparse_bytes);
-  chunk_bytes = chunk_for(sources, unit_bytes, options.sparse_bytes);
-  zero_run_bytes = options.sparse_bytes;
+  unit_bytes = request.is_commit ? unit_for_commit(*request.sources[0], target)
+                                 : unit_for(target, options.sparse_bytes);
+  chunk_bytes = chunk_for(request, unit_bytes);
+  clone_bytes = options.bytes_per_second == 0 ? kCloneBytesMax : chunk_bytes;
+  zero_run_bytes = request.is_commit ? 0 : options.sparse_bytes;
   writes_zeroes = !options.target_is_zero || options.target_has_backing;
   // Sharing would leave a target that is to be fully allocated without space of its own. Clusters
   // that an old target already has are written where they are.
   const bool is_new = options.target_is_zero || options.target_has_backing;
   may_clone = options.sparse_bytes != 0 && !options.compress && (is_new || !has_clusters) &&
-              is_aligned(unit_bytes, Cloner::kAlignment);
+              is_aligned(unit_bytes, Cloner::kAlignment) && unit_bytes >= target.cluster_size();
   in_order = has_clusters && !options.out_of_order_writes;
 }
 
-CopyPlanner::CopyPlanner(const std::vector<Image*>& sources, const CopyShape& shape,
-                         const Cloner& cloner, const CopyOptions& options)
-    : shape_(shape), cloner_(cloner), walk_(sources, options) {}
+CopyPlanner::CopyPlanner(const CopyRequest& request, const CopyShape& shape, const Cloner& cloner)
+    : shape_(shape), cloner_(cloner), walk_(request) {}
 
 bool CopyPlanner::next(CopyItem& item) {
   while (position_ < walk_.size()) {
@@ -90,9 +112,12 @@ bool CopyPlanner::next(CopyItem& item) {
   return false;
 }
 
-// The end of the piece's last whole unit; the last unit of all may be a short one.
+// The end of the piece's last whole unit; the last unit of all may be a short one, but where blocks
+// are shared only if the target ends with it.
 std::uint64_t CopyPlanner::whole_units_end(const CopyPiece& piece) const noexcept {
-  return piece.end == walk_.size() ? piece.end : align_down(piece.end, shape_.unit_bytes);
+  const bool may_be_short = piece.content != Content::copy || walk_.size() == shape_.target_bytes;
+  if (piece.end == walk_.size() && may_be_short) return piece.end;
+  return align_down(piece.end, shape_.unit_bytes);
 }
 
 Cloner::Verdict CopyPlanner::verdict_on(const CopyPiece& piece) const {
@@ -112,7 +137,7 @@ bool CopyPlanner::plan_run(const CopyPiece& piece, CopyItem& item) {
   }
   const bool is_zero = piece.content == Content::zero;
   item.kind = is_zero ? CopyItem::Kind::zero : CopyItem::Kind::clone;
-  item.end = std::min(end, position_ + (is_zero ? kZeroBytesMax : kCloneBytesMax));
+  item.end = std::min(end, position_ + (is_zero ? kZeroBytesMax : shape_.clone_bytes));
   item.pieces.push_back(piece);
   position_ = item.end;
   return true;

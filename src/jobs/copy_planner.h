@@ -30,10 +30,12 @@ struct CopyItem {
 
 /// What a copy's options come to, for these images.
 struct CopyShape {
-  CopyShape(const std::vector<Image*>& sources, const Image& target, const CopyOptions& options);
+  CopyShape(const CopyRequest& request, const Image& target);
 
   std::uint64_t unit_bytes;      ///< what is found to be zero, and written, as a whole
   std::uint64_t chunk_bytes;     ///< most that is read at once; a multiple of `unit_bytes`
+  std::uint64_t clone_bytes;     ///< most that is shared at once; the same
+  std::uint64_t target_bytes;    ///< the target's virtual size
   std::uint64_t zero_run_bytes;  ///< shorter runs of zeroes inside data are written; 0: all are
   bool writes_zeroes;            ///< what is zero has to be written, too
   bool may_clone;                ///< blocks may be shared with the source
@@ -44,8 +46,7 @@ struct CopyShape {
 /// whatever its size. Used by one thread at a time.
 class CopyPlanner {
  public:
-  CopyPlanner(const std::vector<Image*>& sources, const CopyShape& shape, const Cloner& cloner,
-              const CopyOptions& options);
+  CopyPlanner(const CopyRequest& request, const CopyShape& shape, const Cloner& cloner);
 
   std::uint64_t total_bytes() const noexcept { return walk_.size(); }
 

@@ -74,7 +74,7 @@ StoredRun ExtentWalk::at(std::uint64_t guest_offset) {
 }
 
 void ExtentWalk::map(std::uint64_t guest_offset) {
-  const Extent extent = image_->map(guest_offset, image_->virtual_size() - guest_offset);
+  const Extent extent = map_above(guest_offset, image_->virtual_size() - guest_offset);
   guest_offset_ = guest_offset;
   run_ = {.length_bytes = extent.length_bytes,
           .kind = extent.kind,
@@ -86,6 +86,21 @@ void ExtentWalk::map(std::uint64_t guest_offset) {
   if (run_.kind == ExtentKind::data && run_.has_host_offset && run_.storage != nullptr &&
       (search_ == HoleSearch::everywhere || has_holes(run_.depth, run_.storage))) {
     look_for_hole();
+  }
+}
+
+Extent ExtentWalk::map_above(std::uint64_t guest_offset, std::uint64_t length_bytes) const {
+  if (below_ == nullptr) return image_->map(guest_offset, length_bytes);
+  std::uint32_t depth = 0;
+  for (Image* image = image_;; image = image->backing(), ++depth) {
+    Extent extent = image->map_layer(guest_offset, length_bytes);
+    extent.depth = depth;
+    const Image* next = image->backing();
+    if (extent.kind != ExtentKind::unallocated || next == nullptr || next == below_ ||
+        guest_offset >= next->virtual_size()) {
+      return extent;
+    }
+    length_bytes = std::min(extent.length_bytes, next->virtual_size() - guest_offset);
   }
 }
 

@@ -35,7 +35,10 @@ enum class HoleSearch { everywhere, as_reference };
 /// and its chain are not written meanwhile.
 class ExtentWalk {
  public:
-  ExtentWalk(Image& image, HoleSearch search) : image_(&image), search_(search) {}
+  /// What `below`, if not null, and the images behind it store is not asked for: where no image
+  /// above it decides, the run is unallocated.
+  ExtentWalk(Image& image, HoleSearch search, const Image* below = nullptr)
+      : image_(&image), search_(search), below_(below) {}
 
   Image& image() const noexcept { return *image_; }
 
@@ -44,11 +47,13 @@ class ExtentWalk {
 
  private:
   void map(std::uint64_t guest_offset);
+  Extent map_above(std::uint64_t guest_offset, std::uint64_t length_bytes) const;
   void look_for_hole();
   bool has_holes(std::uint32_t depth, const Storage* storage);
 
   Image* image_;
   HoleSearch search_;
+  const Image* below_;
   /// By depth; empty where the layer has not been looked at.
   std::vector<std::optional<bool>> layer_has_holes_;
 
