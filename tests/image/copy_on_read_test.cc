@@ -5,7 +5,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -28,9 +29,13 @@ constexpr std::uint64_t kSize = 64 * kCluster;
 class CopyCounter final : public EventListener {
  public:
   void on_event(Event event, std::uint64_t, std::uint64_t) noexcept override {
-    if (event == Event::cor_write) ++copies;
+    if (event != Event::cor_write) return;
+    ++copies;
+    if (between_read_and_write) between_read_and_write();
   }
   std::atomic<int> copies = 0;
+  /// Called when a copy has been read and is not written yet.
+  std::function<void()> between_read_and_write;
 };
 
 /// Images over each other: "0" is the lowest one.
@@ -179,7 +184,24 @@ TEST_F(CopyOnRead, DoesWhatAnArrayDoes) {
       [] { return testing::Test::HasFailure(); });
 }
 
+TEST_F(CopyOnRead, WriteThatComesAmidACopyIsNotUndone) {
+  make("0", "");
+  write("0", 0, Bytes(kCluster, std::byte{1}));
+  make("1", "0");
+  const auto storage = storage_over("1");
+  std::thread writer;
+  listener_->between_read_and_write = [&] {
+    writer = std::thread([&] { storage->write(100, Bytes(10, std::byte{2})); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // time to do harm
+  };
+  EXPECT_EQ(read(*storage, 0, 100), Bytes(100, std::byte{1}));
+  writer.join();
+  EXPECT_EQ(read(*storage, 100, 10), Bytes(10, std::byte{2}));
+  storage->close();
+}
+
 TEST_F(CopyOnRead, CopiesAmongWritesUndoNone) {
+  listener_->between_read_and_write = [] { std::this_thread::yield(); };
   make("0", "");
   write("0", 0, Bytes(kSize, std::byte{0xff}));
   // The writers share each cluster; the readers' copies of it come between their writes.
