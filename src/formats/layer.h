@@ -67,6 +67,11 @@ class Layer {
   virtual void write(GuestOffset guest_offset, std::span<const std::byte> from) = 0;
   virtual void write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
                             bool may_unmap) = 0;
+  /// False, with nothing done, where that takes more than metadata or the storage's own means.
+  virtual bool try_write_zeroes(GuestOffset /*guest_offset*/, std::uint64_t /*length_bytes*/,
+                                bool /*may_unmap*/) {
+    return false;
+  }
   virtual void discard(GuestOffset guest_offset, std::uint64_t length_bytes) = 0;
   virtual void write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
                               const Image::FillRun& fill) = 0;

@@ -113,6 +113,15 @@ void MetadataCache::forget(std::uint64_t host_offset) noexcept {
   }
 }
 
+void MetadataCache::drop_unused() noexcept {
+  for (Slice& slice : slots_) {
+    if (!slice.in_use_ || slice.dirty_ || slice.being_written_) continue;
+    if (slice.referenced_.exchange(false, std::memory_order_relaxed)) continue;
+    forget(slice.host_offset_);
+    slice.data_ = Buffer();
+  }
+}
+
 void MetadataCache::clear() noexcept {
   slots_.clear();
   free_slots_.clear();

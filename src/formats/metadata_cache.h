@@ -58,6 +58,8 @@ class MetadataCache {
 
   /// Forgets a slice, dirty or not (the table has been given up).
   void forget(std::uint64_t host_offset) noexcept;
+  /// Forgets clean slices that were not found since the last call, and gives their memory back.
+  void drop_unused() noexcept;
   /// Forgets everything.
   void clear() noexcept;
 

@@ -45,11 +45,12 @@ std::uint32_t equal_subclusters(const L2Mapping& mapping, std::uint32_t first,
 }  // namespace
 
 ClusterMap::ClusterMap(Storage& storage, Storage* data_storage, OverlapGuard& guard,
-                       const L2Rules& rules, std::uint64_t cache_bytes)
+                       const L2Rules& rules, std::uint64_t cache_bytes, std::uint64_t slice_bytes)
     : storage_(storage),
       data_storage_(data_storage),
       guard_(guard),
-      slice_bytes_(std::min(kSliceBytes, rules.geometry.cluster_size())),
+      slice_bytes_(std::min(slice_bytes != 0 ? slice_bytes : kSliceBytesDefault,
+                            rules.geometry.cluster_size())),
       rules_(rules),
       slices_(slice_bytes_, cache_bytes / slice_bytes_) {}
 
@@ -79,6 +80,11 @@ std::vector<std::uint64_t> ClusterMap::l1_table() const {
 bool ClusterMap::covers(GuestOffset guest_offset) const {
   const SharedLock lock(mutex_);
   return rules_.geometry.l1_index(guest_offset) < l1_.size();
+}
+
+void ClusterMap::drop_unused() {
+  const ExclusiveLock lock(mutex_);
+  slices_.drop_unused();
 }
 
 void ClusterMap::note_dirty_count() {

@@ -26,8 +26,9 @@ class ClusterMap {
  public:
   /// `data_storage` is where standard clusters lie (the image itself or its external data file).
   /// `guard` knows where guest data must not be written; it hears of new L2 tables.
+  /// `slice_bytes`: how much of a table is cached at once, a power of two; 0: the default.
   ClusterMap(Storage& storage, Storage* data_storage, OverlapGuard& guard, const L2Rules& rules,
-             std::uint64_t cache_bytes);
+             std::uint64_t cache_bytes, std::uint64_t slice_bytes = 0);
 
   /// Reads the L1 table that the header names. Nobody may be using `rules()` meanwhile. Throws
   /// `Error` (corrupt).
@@ -83,6 +84,9 @@ class ClusterMap {
   void replace_entries(GuestOffset first_cluster, std::span<const RawL2Entry> entries,
                        std::size_t& replaced);
 
+  /// Gives back the memory of what is cached and was not used since the last call.
+  void drop_unused();
+
   /// True when enough is dirty for a write-back to be due.
   bool wants_write_back() const noexcept {
     return wants_write_back_.load(std::memory_order_relaxed);
@@ -104,7 +108,7 @@ class ClusterMap {
   void end_write(Dirty& dirty, bool succeeded, bool tables_durable);
 
  private:
-  static constexpr std::uint64_t kSliceBytes = 4096;
+  static constexpr std::uint64_t kSliceBytesDefault = 4096;
 
   std::uint64_t slice_offset(L1Entry entry, GuestOffset guest_offset) const noexcept;
   std::uint64_t entries_per_slice() const noexcept {

@@ -224,7 +224,9 @@ void ClusterTree::share(std::span<std::uint64_t> l1_entries) {
 void ClusterTree::release(std::span<const std::uint64_t> l1_entries) {
   for_each_l2_table(storage_, rules_.geometry, l1_entries, [&](const L2TableView& table) {
     collect_ranges(table);
-    for (std::uint64_t i = 0; i < table.references; ++i) refcounts_.drop_references(ranges_);
+    for (std::uint64_t i = 0; i < table.references; ++i) {
+      refcounts_.drop_references(ranges_, by_);
+    }
     return false;
   });
 }

@@ -31,8 +31,10 @@ void for_each_l2_table(Storage& storage, const Geometry& geometry,
 /// cluster map is dirty, and no changing request is under way.
 class ClusterTree {
  public:
-  ClusterTree(Storage& storage, Refcounts& refcounts, const L2Rules& rules)
-      : storage_(storage), refcounts_(refcounts), rules_(rules) {}
+  /// `by`: what clusters that lose their last reference are freed by.
+  ClusterTree(Storage& storage, Refcounts& refcounts, const L2Rules& rules,
+              FreedBy by = FreedBy::other)
+      : storage_(storage), refcounts_(refcounts), rules_(rules), by_(by) {}
 
   /// Counts one more reference for each L1 entry, and takes the COPIED flags, which are wrong then,
   /// out of the entries and the tables. On an error all is as it was, but for flags that
@@ -55,6 +57,7 @@ class ClusterTree {
   Storage& storage_;
   Refcounts& refcounts_;
   const L2Rules rules_;
+  const FreedBy by_;
   std::vector<HostRange> ranges_;  // of the table at hand
   std::vector<std::uint64_t> run_refcounts_;
 };

@@ -33,11 +33,13 @@ Metadata::Metadata(Storage& storage, Storage* data_file, const Header& header,
     : storage_(storage),
       data_file_(data_file),
       discard_pass_through_(options.discard_pass_through),
+      lazy_option_(options.lazy_refcounts),
+      cache_clean_interval_(options.cache_clean_interval_seconds),
       guard_(options.overlap_checks),
       map_(storage, data_file != nullptr ? data_file : &storage, guard_,
            L2Rules{header.geometry(), header.version >= 3 && !header.geometry().extended_l2(),
                    header.has(incompatible::kDataFile)},
-           l2_cache_bytes(header, options)),
+           l2_cache_bytes(header, options), options.l2_cache_entry_bytes),
       refcounts_(storage, guard_, header.geometry(),
                  options.refcount_cache_bytes != 0 ? options.refcount_cache_bytes
                                                    : kRefcountCacheBytesDefault) {
@@ -49,13 +51,28 @@ void Metadata::reload(const Header& header) {
     const MutexLock lock(header_mutex_);
     header_ = header;
   }
-  lazy_refcounts_ = header.version >= 3 && header.lazy_refcounts();
+  note_laziness(header);
   guard_.load(storage_, header);
   map_.load(header);
   refcounts_.load(header);
   header_prepared_ = false;
   unclean_ = 0;
   is_corrupt_ = false;
+}
+
+void Metadata::note_laziness(const Header& header) {
+  lazy_refcounts_ = header.version >= 3 && lazy_option_.value_or(header.lazy_refcounts());
+}
+
+void Metadata::clean_caches_if_due() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  auto due = next_clean_.load(std::memory_order_relaxed);
+  if (now.count() < due) return;
+  // One of those who see that it is time does it.
+  const auto next = std::chrono::steady_clock::duration(now + cache_clean_interval_).count();
+  if (!next_clean_.compare_exchange_strong(due, next, std::memory_order_relaxed)) return;
+  map_.drop_unused();
+  refcounts_.drop_unused();
 }
 
 Header Metadata::header() const {
@@ -104,7 +121,7 @@ void Metadata::change_header(const std::function<void(Header&)>& change) {
   const MutexLock lock(header_mutex_);
   update_header(change, Tables::move);
   const bool was_lazy = is_lazy();
-  lazy_refcounts_ = header_.version >= 3 && header_.lazy_refcounts();
+  note_laziness(header_);
   // From now on, changes need the dirty bit.
   if (is_lazy() && !was_lazy) header_prepared_ = false;
 }
@@ -301,8 +318,20 @@ void Metadata::release(HostOffset host_offset, std::uint64_t bytes) noexcept {
   refcounts_.release(host_offset, bytes);
 }
 
-void Metadata::defer_free(HostOffset host_offset, std::uint64_t bytes) {
-  refcounts_.defer_free(host_offset, bytes);
+void Metadata::defer_free(HostOffset host_offset, std::uint64_t bytes, FreedBy by) {
+  refcounts_.defer_free(host_offset, bytes, by);
+}
+
+bool Metadata::passes_discards(FreedBy by) const noexcept {
+  switch (by) {
+    case FreedBy::request:
+      return discard_pass_through_.request;
+    case FreedBy::snapshot:
+      return discard_pass_through_.snapshot;
+    case FreedBy::other:
+      break;
+  }
+  return discard_pass_through_.other;
 }
 
 bool Metadata::can_reclaim() const { return refcounts_.has_deferred_frees(); }
@@ -341,6 +370,7 @@ void Metadata::barrier() {
 void Metadata::flush() {
   storage_.raise(Event::flush_to_os);
   write_back(Durability::durable);
+  clean_caches();
 }
 
 void Metadata::write_back(Durability durability) {
@@ -400,10 +430,10 @@ void Metadata::write_in_order(ClusterMap::Dirty& map, Refcounts::Dirty* refcount
 
 void Metadata::reclaim(std::vector<Refcounts::DeferredFree> frees) {
   if (frees.empty() && !refcounts_.has_waiting_frees()) return;
-  refcounts_.reclaim(std::move(frees), epochs_, [this](const HostRun& run) {
+  refcounts_.reclaim(std::move(frees), epochs_, [this](const FreedRun& run) {
     const std::uint64_t bytes = run.clusters * geometry().cluster_size();
     if (on_free_) on_free_(run.host_offset, bytes);
-    if (!discard_pass_through_.other) return;
+    if (!passes_discards(run.by)) return;
     try {
       storage_.discard(run.host_offset.value, bytes);
     } catch (const Error&) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -24,6 +25,10 @@ struct MetadataOptions {
   std::uint64_t refcount_cache_bytes = 0;  ///< 0: the default
   DiscardPassThrough discard_pass_through = {};
   std::uint32_t overlap_checks = overlap::kCached;
+  /// Without a value, as the header says; version 3.
+  std::optional<bool> lazy_refcounts = {};
+  std::uint32_t cache_clean_interval_seconds = 0;  ///< 0: never
+  std::uint64_t l2_cache_entry_bytes = 0;          ///< 512 to a cluster, a power of two; 0: 4096
 };
 
 /// Cluster map, refcounts and header, and the write-back that orders them (README.md, rules 1 to
@@ -56,9 +61,16 @@ class Metadata {
   /// Gives back what was reserved and never linked.
   void release(HostOffset host_offset, std::uint64_t bytes) noexcept;
   /// Frees what has just been unlinked, once that is safe.
-  void defer_free(HostOffset host_offset, std::uint64_t bytes);
+  void defer_free(HostOffset host_offset, std::uint64_t bytes, FreedBy by = FreedBy::other);
   /// True if a flush would free clusters.
   bool can_reclaim() const;
+  /// Whether the storage is to hear of what is freed so.
+  bool passes_discards(FreedBy by) const noexcept;
+  /// Gives back the memory of cached tables that nobody has used for a while. Costs one comparison
+  /// unless asked for. Nothing runs by itself: somebody has to use the image.
+  void clean_caches() {
+    if (cache_clean_interval_.count() != 0) clean_caches_if_due();
+  }
 
   /// Makes sure that the L2 table for `guest_offset` exists and is not shared.
   void own_table(GuestOffset guest_offset);
@@ -129,12 +141,16 @@ class Metadata {
       REQUIRES(header_mutex_);
   std::optional<Error> failure() const;
   void lose_header(const Error& error);
+  void note_laziness(const Header& header);
+  void clean_caches_if_due();
   bool is_lazy() const noexcept { return lazy_refcounts_.load(std::memory_order_relaxed); }
 
   // Constant after construction.
   Storage& storage_;
   Storage* const data_file_;
   const DiscardPassThrough discard_pass_through_;
+  const std::optional<bool> lazy_option_;
+  const std::chrono::seconds cache_clean_interval_;
   std::function<void(HostOffset, std::uint64_t)> on_free_;
 
   Epochs epochs_;
@@ -142,7 +158,8 @@ class Metadata {
   ClusterMap map_;
   Refcounts refcounts_;
 
-  std::atomic<bool> lazy_refcounts_{false};  // as the header says
+  std::atomic<bool> lazy_refcounts_{false};  // as the header says, or the option
+  std::atomic<std::chrono::steady_clock::rep> next_clean_{0};
   std::atomic<bool> header_prepared_{false};
   std::atomic<bool> is_corrupt_{false};
   std::atomic<bool> is_header_lost_{false};

@@ -54,7 +54,7 @@ void Qcow2Layer::write_stream(GuestOffset guest_offset, std::span<const std::byt
     throw;
   }
   wrote_compressed_.store(true, std::memory_order_relaxed);
-  free_old(old_entry, guest_offset);
+  free_old(old_entry, guest_offset, FreedBy::other);
 }
 
 }  // namespace qcowkit::qcow2

@@ -105,6 +105,7 @@ std::uint32_t Qcow2Layer::subclusters_in(GuestOffset cluster, GuestOffset begin,
 
 LayerExtent Qcow2Layer::map(GuestOffset guest_offset, std::uint64_t length_bytes) {
   require_readable();
+  metadata_.clean_caches();
   LayerExtent extent = metadata_.map().find(guest_offset, length_bytes);
   extent.is_encrypted = extent.kind == ExtentKind::data && is_encrypted();
   return extent;

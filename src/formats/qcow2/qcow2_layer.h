@@ -69,6 +69,8 @@ class Qcow2Layer final : public Layer {
 
   void write(GuestOffset guest_offset, std::span<const std::byte> from) override;
   void write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes, bool may_unmap) override;
+  bool try_write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
+                        bool may_unmap) override;
   void discard(GuestOffset guest_offset, std::uint64_t length_bytes) override;
   void write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
                       const Image::FillRun& fill) override;
@@ -223,10 +225,16 @@ class Qcow2Layer final : public Layer {
   void write_joined(const WritePlan& plan, GuestOffset begin, const Buffer& head,
                     std::span<const std::byte> from, const Buffer& tail);
   std::vector<RawL2Entry> entries_after(const WritePlan& plan) const;
-  void free_old(RawL2Entry old_entry, GuestOffset guest_offset);
+  void free_old(RawL2Entry old_entry, GuestOffset guest_offset, FreedBy by);
 
   // qcow2_zero.cc
-  void change_entries(GuestOffset begin, GuestOffset end, const EntryChange& change);
+  void change_entries(GuestOffset begin, GuestOffset end, FreedBy by, const EntryChange& change);
+  bool is_zeroed_by_entries(GuestOffset guest_offset, std::uint64_t length_bytes);
+  struct WholeUnits {
+    GuestOffset begin;
+    GuestOffset end;
+  };
+  WholeUnits zeroed_units(GuestOffset guest_offset, std::uint64_t length_bytes) const noexcept;
   void write_zero_bytes(GuestOffset guest_offset, std::uint64_t length_bytes);
   void zero_subclusters(GuestOffset begin, GuestOffset end, bool may_unmap, GuestOffset disk_end);
   std::optional<L2Mapping> zeroed(const L2Mapping& old, std::uint32_t subclusters,

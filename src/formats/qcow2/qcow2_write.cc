@@ -107,7 +107,9 @@ std::uint64_t Qcow2Layer::allocate_and_move(GuestOffset begin, GuestOffset end,
     const auto finish = [&] {
       plan.reservation.commit(replaced * geometry_.cluster_size());
       if (plan.action != WritePlan::Action::allocate) return;
-      for (std::size_t i = 0; i < replaced; ++i) free_old(plan.old_entries[i], begin);
+      for (std::size_t i = 0; i < replaced; ++i) {
+        free_old(plan.old_entries[i], begin, FreedBy::other);
+      }
     };
     try {
       metadata_.map().replace_entries(plan.first_cluster, entries, replaced);
@@ -275,12 +277,12 @@ std::vector<RawL2Entry> Qcow2Layer::entries_after(const WritePlan& plan) const {
 }
 
 /// Counts down what an entry that has just been replaced pointed at.
-void Qcow2Layer::free_old(RawL2Entry old_entry, GuestOffset guest_offset) {
+void Qcow2Layer::free_old(RawL2Entry old_entry, GuestOffset guest_offset, FreedBy by) {
   const L2Mapping old = decode(old_entry, guest_offset);
   if (old.kind == L2Mapping::Kind::compressed) {
-    metadata_.defer_free(old.host_offset, old.compressed_bytes);
+    metadata_.defer_free(old.host_offset, old.compressed_bytes, by);
   } else if (old.has_host_cluster && !uses_data_file()) {
-    metadata_.defer_free(old.host_offset, geometry_.cluster_size());
+    metadata_.defer_free(old.host_offset, geometry_.cluster_size(), by);
   }
 }
 

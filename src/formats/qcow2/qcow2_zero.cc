@@ -18,14 +18,49 @@ void Qcow2Layer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_byt
               [&] { write_zeroes_inside(guest_offset, length_bytes, may_unmap); });
 }
 
+/// What of a range L2 entries can say that it is zero.
+Qcow2Layer::WholeUnits Qcow2Layer::zeroed_units(GuestOffset guest_offset,
+                                                std::uint64_t length_bytes) const noexcept {
+  const GuestOffset end = guest_offset + length_bytes;
+  const std::uint64_t unit = geometry_.subcluster_size();
+  // What lies behind the disk's end may be zeroed with it.
+  return {{align_up(guest_offset.value, unit)},
+          {end.value == virtual_size() ? align_up(end.value, unit) : align_down(end.value, unit)}};
+}
+
+bool Qcow2Layer::try_write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                  bool may_unmap) {
+  require_writable();
+  require_readable();
+  if (!is_zeroed_by_entries(guest_offset, length_bytes)) return false;
+  write_zeroes(guest_offset, length_bytes, may_unmap);
+  return true;
+}
+
+/// True if L2 entries suffice to make the range read as zeroes. Somebody else's write may change
+/// that at once; zeroes are written then.
+bool Qcow2Layer::is_zeroed_by_entries(GuestOffset guest_offset, std::uint64_t length_bytes) {
+  const bool can_say_zero = metadata_.map().rules().zero_flag || geometry_.extended_l2();
+  if (!can_say_zero || data_file_raw_) return false;
+  const GuestOffset end = guest_offset + length_bytes;
+  const auto [body_begin, body_end] = zeroed_units(guest_offset, length_bytes);
+  const auto is_edge_zero = [this](GuestOffset begin, GuestOffset edge_end) {
+    return begin >= edge_end || is_known_zero(begin, edge_end - begin);
+  };
+  if (body_begin >= body_end) return is_edge_zero(guest_offset, end);
+  if (!is_edge_zero(guest_offset, body_begin) || !is_edge_zero(body_end, end)) return false;
+  // Subclusters of a compressed cluster cannot be zeroed alone.
+  const auto splits_compressed = [this](GuestOffset at) {
+    return geometry_.in_cluster(at.value) != 0 && at.value < virtual_size() &&
+           map(at, 1).kind == ExtentKind::compressed;
+  };
+  return !splits_compressed(body_begin) && !splits_compressed(body_end);
+}
+
 void Qcow2Layer::write_zeroes_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
                                      bool may_unmap) {
   const GuestOffset end = guest_offset + length_bytes;
-  const std::uint64_t unit = geometry_.subcluster_size();
-  const GuestOffset body_begin{align_up(guest_offset.value, unit)};
-  // What lies behind the disk's end may be zeroed with it.
-  const GuestOffset body_end{end.value == virtual_size() ? align_up(end.value, unit)
-                                                         : align_down(end.value, unit)};
+  const auto [body_begin, body_end] = zeroed_units(guest_offset, length_bytes);
   const auto zero_edge = [this](GuestOffset begin, GuestOffset edge_end) {
     if (begin < edge_end && !is_known_zero(begin, edge_end - begin)) {
       write_zero_bytes(begin, edge_end - begin);
@@ -58,7 +93,7 @@ void Qcow2Layer::discard_inside(GuestOffset guest_offset, std::uint64_t length_b
   const bool can_say_zero = rules.zero_flag || geometry_.extended_l2();
   // Without a zero flag the backing file's old content would come back: then nothing is discarded.
   if (begin >= end || (has_backing_name_ && !can_say_zero)) return;
-  change_entries(begin, end,
+  change_entries(begin, end, FreedBy::request,
                  [&](const L2Mapping& old, GuestOffset, std::uint32_t) -> std::optional<L2Mapping> {
                    const bool has_something = old.kind == L2Mapping::Kind::compressed ||
                                               old.has_host_cluster || old.zero != 0;
@@ -76,7 +111,8 @@ void Qcow2Layer::discard_inside(GuestOffset guest_offset, std::uint64_t length_b
 
 /// Rewrites entries of the clusters in a range (whose ends are multiples of the subcluster size)
 /// and frees the host clusters that are not referenced any more.
-void Qcow2Layer::change_entries(GuestOffset begin, GuestOffset end, const EntryChange& change) {
+void Qcow2Layer::change_entries(GuestOffset begin, GuestOffset end, FreedBy by,
+                                const EntryChange& change) {
   while (begin < end) {
     const GuestOffset part_end = begin + std::min(end - begin, left_in_table(begin));
     const GuestRangeLock::Holder range(ranges_, cluster_start(begin), cluster_end(part_end));
@@ -103,8 +139,9 @@ void Qcow2Layer::change_entries(GuestOffset begin, GuestOffset end, const EntryC
         const L2Mapping old = decode(old_entries[i], cluster);
         const bool had_host = old.kind == L2Mapping::Kind::compressed || old.has_host_cluster;
         if (!had_host || now.has_host_cluster) continue;
-        free_old(old_entries[i], cluster);
-        if (data_file_) data_file_->discard(old.host_offset.value, geometry_.cluster_size());
+        free_old(old_entries[i], cluster, by);
+        if (data_file_ && metadata_.passes_discards(by))
+          data_file_->discard(old.host_offset.value, geometry_.cluster_size());
       }
     }
     begin = part_end;
@@ -121,7 +158,7 @@ void Qcow2Layer::zero_subclusters(GuestOffset begin, GuestOffset end, bool may_u
   // What entries cannot say has to be written; after the entries, since that takes the same locks.
   std::vector<std::pair<GuestOffset, GuestOffset>> to_write;
   const bool can_say_zero = metadata_.map().rules().zero_flag || geometry_.extended_l2();
-  change_entries(begin, end,
+  change_entries(begin, end, may_unmap ? FreedBy::request : FreedBy::other,
                  [&](const L2Mapping& old, GuestOffset cluster,
                      std::uint32_t touched) -> std::optional<L2Mapping> {
                    const bool whole = touched == geometry_.all_subclusters();

@@ -83,7 +83,7 @@ Refcounts::GrownTable Refcounts::write_grown_table() {
 }
 
 void Refcounts::adopt_grown_table(const GrownTable& grown) {
-  deferred_.push_back({table_offset_, table_.size() * sizeof(std::uint64_t)});
+  deferred_.push_back({table_offset_, table_.size() * sizeof(std::uint64_t), FreedBy::other});
   table_ = grown.entries;
   table_offset_ = grown.host_offset;
   new_blocks_.clear();

@@ -137,7 +137,7 @@ void Refcounts::add_references(std::span<const HostRange> ranges) {
   }
 }
 
-void Refcounts::drop(std::uint64_t first, std::uint64_t end) {
+void Refcounts::drop(std::uint64_t first, std::uint64_t end, FreedBy by) {
   const std::uint32_t order = geometry_.refcount_order();
   const auto drop_part = [&](const Part& part, std::uint64_t cluster,
                              MetadataCache::Slice* slice) REQUIRES(mutex_) {
@@ -151,17 +151,19 @@ void Refcounts::drop(std::uint64_t first, std::uint64_t end) {
     for (std::uint64_t i = 0; i < part.count; ++i) {
       const std::uint64_t refcount = load_refcount(part.slice, part.index + i, order);
       if (refcount > 1) store_refcount(part.slice, part.index + i, order, refcount - 1);
-      if (refcount == 1) defer_free_locked(cluster_offset(cluster + i), geometry_.cluster_size());
+      if (refcount == 1) {
+        defer_free_locked(cluster_offset(cluster + i), geometry_.cluster_size(), by);
+      }
     }
   };
   for_each_part(first, end, drop_part);
 }
 
-void Refcounts::drop_references(std::span<const HostRange> ranges) {
+void Refcounts::drop_references(std::span<const HostRange> ranges, FreedBy by) {
   raise_update();
   const MutexLock lock(mutex_);
   for (const HostRange& range : ranges) {
-    drop(cluster_index(range.host_offset), end_cluster(range.host_offset, range.bytes));
+    drop(cluster_index(range.host_offset), end_cluster(range.host_offset, range.bytes), by);
   }
 }
 

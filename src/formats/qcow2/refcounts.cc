@@ -363,14 +363,14 @@ void Refcounts::release_locked(HostOffset host_offset, std::uint64_t bytes) noex
   }
 }
 
-void Refcounts::defer_free(HostOffset host_offset, std::uint64_t bytes) {
+void Refcounts::defer_free(HostOffset host_offset, std::uint64_t bytes, FreedBy by) {
   storage_.raise(Event::cluster_free, host_offset.value, bytes);
   raise_update();
   const MutexLock lock(mutex_);
-  defer_free_locked(host_offset, bytes);
+  defer_free_locked(host_offset, bytes, by);
 }
 
-void Refcounts::defer_free_locked(HostOffset host_offset, std::uint64_t bytes) {
+void Refcounts::defer_free_locked(HostOffset host_offset, std::uint64_t bytes, FreedBy by) {
   // A damaged image may map guest clusters to where the header or a table lies: those stay. But a
   // table that the disk and a snapshot shared goes on with one reference less.
   if (guard_.hit(host_offset, bytes, overlap::kInactiveL2) != nullptr) return;
@@ -378,12 +378,12 @@ void Refcounts::defer_free_locked(HostOffset host_offset, std::uint64_t bytes) {
     DeferredFree& last = deferred_.back();
     const bool whole_clusters = geometry_.in_cluster(host_offset.value) == 0 &&
                                 geometry_.in_cluster((last.host_offset + last.bytes).value) == 0;
-    if (whole_clusters && last.host_offset + last.bytes == host_offset) {
+    if (whole_clusters && last.by == by && last.host_offset + last.bytes == host_offset) {
       last.bytes += bytes;
       return;
     }
   }
-  deferred_.push_back({host_offset, bytes});
+  deferred_.push_back({host_offset, bytes, by});
 }
 
 bool Refcounts::has_deferred_frees() const {
@@ -401,28 +401,35 @@ void Refcounts::return_deferred_frees(std::vector<DeferredFree> frees) {
   deferred_.insert(deferred_.begin(), frees.begin(), frees.end());
 }
 
-std::vector<HostRun> Refcounts::count_runs_becoming_free(const std::vector<DeferredFree>& frees) {
+void Refcounts::drop_unused() {
   const MutexLock lock(mutex_);
-  std::vector<std::uint64_t> clusters;
+  blocks_.drop_unused();
+}
+
+std::vector<FreedRun> Refcounts::count_runs_becoming_free(const std::vector<DeferredFree>& frees) {
+  const MutexLock lock(mutex_);
+  std::vector<std::pair<std::uint64_t, FreedBy>> clusters;
   for (const DeferredFree& free : frees) {
     const std::uint64_t end = end_cluster(free.host_offset, free.bytes);
-    for (std::uint64_t c = cluster_index(free.host_offset); c < end; ++c) clusters.push_back(c);
+    for (std::uint64_t c = cluster_index(free.host_offset); c < end; ++c) {
+      clusters.emplace_back(c, free.by);
+    }
   }
   std::sort(clusters.begin(), clusters.end());
-  std::vector<HostRun> runs;
+  std::vector<FreedRun> runs;
   for (std::size_t i = 0; i < clusters.size();) {
-    const std::uint64_t cluster = clusters[i];
+    const auto [cluster, by] = clusters[i];
     std::uint64_t count = 0;
-    for (; i < clusters.size() && clusters[i] == cluster; ++i) ++count;
+    for (; i < clusters.size() && clusters[i].first == cluster; ++i) ++count;
     if (get(cluster) != count) continue;  // somebody else uses it, too
     // No compressed stream may join it any more.
     if (byte_cursor_ != 0 && byte_cursor_ >> geometry_.cluster_bits() == cluster) byte_cursor_ = 0;
-    if (!runs.empty() &&
+    if (!runs.empty() && runs.back().by == by &&
         runs.back().host_offset + runs.back().clusters * geometry_.cluster_size() ==
             cluster_offset(cluster)) {
       ++runs.back().clusters;
     } else {
-      runs.push_back({cluster_offset(cluster), 1});
+      runs.push_back({cluster_offset(cluster), 1, by});
     }
   }
   return runs;

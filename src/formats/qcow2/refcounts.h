@@ -26,6 +26,20 @@ struct HostRun {
   bool reads_as_zero = false;  ///< lies where nothing has ever been written
 };
 
+/// What a cluster is freed by: that decides whether the storage hears of it.
+enum class FreedBy : std::uint8_t {
+  other,
+  request,   ///< of the guest, to discard a range or to zero it and give it back
+  snapshot,  ///< that is deleted or applied
+};
+
+/// Contiguous clusters that have become free.
+struct FreedRun {
+  HostOffset host_offset{};
+  std::uint64_t clusters = 0;
+  FreedBy by = FreedBy::other;
+};
+
 /// Host bytes that something refers to; it need not begin or end with a cluster.
 struct HostRange {
   HostOffset host_offset{};
@@ -58,15 +72,17 @@ class Refcounts {
   /// Gives back what was reserved and never pointed at.
   void release(HostOffset host_offset, std::uint64_t bytes) noexcept;
   /// Counts down the clusters that the range touches once that is safe.
-  void defer_free(HostOffset host_offset, std::uint64_t bytes);
+  void defer_free(HostOffset host_offset, std::uint64_t bytes, FreedBy by = FreedBy::other);
   bool has_deferred_frees() const;
+  /// Gives back the memory of what is cached and was not used since the last call.
+  void drop_unused();
 
   /// Counts one more reference to each cluster of each range. On an error nothing has changed.
   /// Throws `Error`: limit_exceeded where a refcount cannot get larger, corrupt.
   void add_references(std::span<const HostRange> ranges);
   /// Counts one reference less to each cluster of each range, none of which the disk makes any
   /// more. Clusters that lose their last one are freed as by `defer_free`.
-  void drop_references(std::span<const HostRange> ranges);
+  void drop_references(std::span<const HostRange> ranges, FreedBy by = FreedBy::other);
 
   /// Behind the last cluster that is in use.
   HostOffset end_of_used_clusters();
@@ -83,6 +99,7 @@ class Refcounts {
   struct DeferredFree {
     HostOffset host_offset;
     std::uint64_t bytes;
+    FreedBy by = FreedBy::other;
     std::uint64_t epoch = 0;
   };
   std::vector<DeferredFree> take_deferred_frees();
@@ -114,7 +131,7 @@ class Refcounts {
       if (is_ready) ready.push_back(free);
       return is_ready;
     });
-    for (const HostRun& run : count_runs_becoming_free(ready)) on_free(run);
+    for (const FreedRun& run : count_runs_becoming_free(ready)) on_free(run);
     count_down(ready);
   }
   /// True while frees wait for readers to finish.
@@ -176,8 +193,8 @@ class Refcounts {
   void for_each_part(std::uint64_t first, std::uint64_t end, Visit visit) REQUIRES(mutex_);
   [[noreturn]] void refuse_to_count_up(std::uint64_t cluster, std::uint64_t refcount) const;
   void count_up(std::uint64_t first, std::uint64_t end, std::uint64_t& done) REQUIRES(mutex_);
-  void drop(std::uint64_t first, std::uint64_t end) REQUIRES(mutex_);
-  void defer_free_locked(HostOffset host_offset, std::uint64_t bytes) REQUIRES(mutex_);
+  void drop(std::uint64_t first, std::uint64_t end, FreedBy by) REQUIRES(mutex_);
+  void defer_free_locked(HostOffset host_offset, std::uint64_t bytes, FreedBy by) REQUIRES(mutex_);
 
   std::optional<std::uint64_t> find_free() REQUIRES(mutex_);
   std::uint64_t skip_used(std::uint64_t cluster, std::uint64_t end) REQUIRES(mutex_);
@@ -191,7 +208,7 @@ class Refcounts {
       REQUIRES(mutex_);
   std::optional<HostRun> allocate_at_end(std::uint64_t clusters) REQUIRES(mutex_);
 
-  std::vector<HostRun> count_runs_becoming_free(const std::vector<DeferredFree>& frees);
+  std::vector<FreedRun> count_runs_becoming_free(const std::vector<DeferredFree>& frees);
   void count_down(const std::vector<DeferredFree>& frees);
   GrownTable write_with_width(std::uint32_t refcount_order) REQUIRES(mutex_);
   void adopt_with_width(const GrownTable& rebuilt, std::uint32_t refcount_order) REQUIRES(mutex_);

@@ -66,7 +66,7 @@ HostOffset Snapshots::write_table(const std::vector<SnapshotEntry>& entries) {
 
 void Snapshots::free_table(const Header& old_header) {
   if (table_.size_bytes != 0) {
-    metadata_.defer_free(old_header.snapshots_offset, table_.size_bytes);
+    metadata_.defer_free(old_header.snapshots_offset, table_.size_bytes, FreedBy::snapshot);
   }
 }
 
@@ -99,7 +99,8 @@ void Snapshots::create(SnapshotEntry entry) {
       l1_table.size(), old_header.geometry().l1_entries_for(old_header.size));
   const std::uint64_t shared = has_vm_state ? disk_entries : l1_table.size();
   metadata_.require_tables_apart(l1_table);
-  ClusterTree tree(metadata_.storage(), metadata_.refcounts(), metadata_.map().rules());
+  ClusterTree tree(metadata_.storage(), metadata_.refcounts(), metadata_.map().rules(),
+                   FreedBy::snapshot);
   metadata_.set_unclean();
   share_or_restore(tree, l1_table, shared);
   metadata_.rewrite_l1_table(l1_table);
@@ -118,7 +119,8 @@ void Snapshots::create(SnapshotEntry entry) {
 void Snapshots::apply(const SnapshotEntry& entry) {
   std::vector<std::uint64_t> l1_table = l1_table_of(entry);
   metadata_.require_tables_apart(l1_table);
-  ClusterTree tree(metadata_.storage(), metadata_.refcounts(), metadata_.map().rules());
+  ClusterTree tree(metadata_.storage(), metadata_.refcounts(), metadata_.map().rules(),
+                   FreedBy::snapshot);
   tree.share(l1_table);
   const std::vector<std::uint64_t> old_table = metadata_.map().l1_table();
   metadata_.replace_l1_table(std::move(l1_table), false,
@@ -140,10 +142,12 @@ void Snapshots::remove(const SnapshotEntry& entry) {
     metadata_.set_unclean(header);
   });
   free_table(old_header);
-  ClusterTree tree(metadata_.storage(), metadata_.refcounts(), metadata_.map().rules());
+  ClusterTree tree(metadata_.storage(), metadata_.refcounts(), metadata_.map().rules(),
+                   FreedBy::snapshot);
   tree.release(l1_table);
   if (removed.l1_size != 0) {
-    metadata_.defer_free(removed.l1_table_offset, std::uint64_t{removed.l1_size} * 8);
+    metadata_.defer_free(removed.l1_table_offset, std::uint64_t{removed.l1_size} * 8,
+                         FreedBy::snapshot);
   }
   std::vector<std::uint64_t> active = metadata_.map().l1_table();
   tree.set_copied_flags(active);

@@ -47,6 +47,13 @@ void RawLayer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes
   storage_->write_zeroes(guest_offset.value, length_bytes, {.may_unmap = may_unmap});
 }
 
+bool RawLayer::try_write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                bool may_unmap) {
+  require_writable();
+  return storage_->write_zeroes(guest_offset.value, length_bytes,
+                                {.may_unmap = may_unmap, .no_fallback = true});
+}
+
 void RawLayer::discard(GuestOffset guest_offset, std::uint64_t length_bytes) {
   require_writable();
   // More than a hint here: a discarded range reads as zeroes.

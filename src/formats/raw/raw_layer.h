@@ -24,6 +24,8 @@ class RawLayer final : public Layer {
                        std::span<std::byte> into) override;
   void write(GuestOffset guest_offset, std::span<const std::byte> from) override;
   void write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes, bool may_unmap) override;
+  bool try_write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
+                        bool may_unmap) override;
   void discard(GuestOffset guest_offset, std::uint64_t length_bytes) override;
   void write_in_place(GuestOffset guest_offset, std::uint64_t length_bytes,
                       const Image::FillRun& fill) override;

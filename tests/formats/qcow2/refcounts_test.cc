@@ -59,7 +59,7 @@ struct Fixture {
   /// The clusters that become free.
   std::vector<HostOffset> reclaim() {
     std::vector<HostOffset> freed;
-    refcounts.reclaim(refcounts.take_deferred_frees(), epochs, [&](const HostRun& run) {
+    refcounts.reclaim(refcounts.take_deferred_frees(), epochs, [&](const FreedRun& run) {
       for (std::uint64_t i = 0; i < run.clusters; ++i) {
         freed.push_back(run.host_offset + i * cluster_size());
       }
@@ -203,7 +203,7 @@ TEST(Refcounts, NoStreamJoinsAClusterThatIsBeingFreed) {
   std::optional<HostOffset> other;
   f.refcounts.reclaim(f.refcounts.take_deferred_frees(), f.epochs,
                       // About to be punched.
-                      [&](const HostRun&) { other = f.refcounts.allocate_bytes(1000); });
+                      [&](const FreedRun&) { other = f.refcounts.allocate_bytes(1000); });
   ASSERT_TRUE(other);
   EXPECT_NE(other->value / f.cluster_size(), first.value / f.cluster_size());
 }
