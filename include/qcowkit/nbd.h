@@ -98,7 +98,7 @@ class NbdTls {
   /// Makes a plain connection an encrypted one, as the client is waiting for. Throws `Error` if the
   /// client is not let in. Called on a thread of that connection; the server ends what takes too
   /// long by `shut_down` of `plain`, which is to make this throw.
-  virtual std::unique_ptr<NbdTransport> accept(std::unique_ptr<NbdTransport> plain) = 0;
+  virtual std::unique_ptr<NbdTransport> accept(std::shared_ptr<NbdTransport> plain) = 0;
 };
 
 /// Who is at the other end.

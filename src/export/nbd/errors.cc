@@ -1,5 +1,7 @@
 #include "export/nbd/errors.h"
 
+#include <cerrno>
+
 #include "qcowkit/error.h"
 
 namespace qcowkit::nbd {

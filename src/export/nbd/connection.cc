@@ -1,0 +1,221 @@
+#include "export/nbd/connection.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+#include "export/nbd/serve_request.h"
+
+namespace qcowkit::nbd {
+
+namespace {
+
+/// From here on a request is slow: others are to be received while it is served.
+constexpr std::int64_t kSlowNanoseconds = 20'000;
+/// Waking another core pays off for at least so much of quick requests.
+constexpr std::int64_t kShareNanoseconds = 100'000;
+/// Moving a byte is no waiting for the storage.
+constexpr std::int64_t kBytesPerNanosecond = 4;
+constexpr std::uint32_t kWorkersMax = 32;
+
+bool changes(Command command) noexcept {
+  return command != Command::read && command != Command::block_status && command != Command::cache;
+}
+
+bool client_just_left(const std::system_error& error) noexcept {
+  return error.code() == std::errc::connection_reset || error.code() == std::errc::broken_pipe;
+}
+
+}  // namespace
+
+/// One thread at work for the connection.
+class Connection::Worker final : public ReplySink {
+ public:
+  Worker(Connection& connection, Buffer& memory)
+      : connection_(connection),
+        reply_(connection.session_->style, *this, memory, connection.budget_) {}
+
+  /// Serves the requests in order; what they took beside sending, each on average.
+  std::int64_t serve(std::vector<Incoming>& run) noexcept {
+    sending_ = {};
+    const Clock::time_point started = Clock::now();
+    std::int64_t bytes = 0;
+    for (Incoming& incoming : run) {
+      serve(incoming);
+      bytes += static_cast<std::int64_t>(incoming.request.length_bytes);
+    }
+    const Clock::duration took = Clock::now() - started - sending_;
+    reply_.flush();
+    const auto count = static_cast<std::int64_t>(run.size());
+    run.clear();
+    return (std::chrono::nanoseconds(took).count() - bytes / kBytesPerNanosecond) / count;
+  }
+
+  void send(std::span<const iovec> from) noexcept override {
+    const Clock::time_point started = Clock::now();
+    const MutexLock lock(connection_.send_mutex_);
+    if (!connection_.is_broken_) {
+      try {
+        connection_.transport_->send(from);
+      } catch (const std::system_error& error) {
+        connection_.is_broken_ = true;
+        if (!client_just_left(error)) connection_.report(error.what());
+        connection_.abort();
+      }
+    }
+    sending_ += Clock::now() - started;
+  }
+
+ private:
+  void serve(const Incoming& incoming) noexcept {
+    if (incoming.refusal != WireError::none) return reply_.fail(incoming.request, incoming.refusal);
+    if (connection_.is_broken_ && !changes(incoming.request.command)) return;
+    serve_request(*connection_.session_, incoming.request, incoming.payload, reply_,
+                  [this](const std::string& problem) { connection_.report(problem); });
+  }
+
+  Connection& connection_;
+  ReplyWriter reply_;
+  Clock::duration sending_{};
+};
+
+Connection::Connection(std::shared_ptr<NbdTransport> plain, NbdClient client,
+                       std::shared_ptr<const Exports> exports, std::shared_ptr<NbdTls> tls,
+                       Host& host)
+    : plain_(std::move(plain)),
+      client_(std::move(client)),
+      exports_(std::move(exports)),
+      tls_(std::move(tls)),
+      host_(host),
+      transport_(plain_) {}
+
+void Connection::work(Buffer& memory) noexcept {
+  // Others are called only when there is a reader.
+  if (reader_ || negotiate()) {
+    serve(memory);
+  } else {
+    end();
+  }
+}
+
+void Connection::drain() noexcept {
+  is_draining_ = true;
+  plain_->shut_down(NbdTransport::Direction::receiving);
+}
+
+void Connection::abort() noexcept { plain_->shut_down(NbdTransport::Direction::both); }
+
+bool Connection::negotiate() noexcept {
+  try {
+    std::optional<Session> session = Handshake(transport_, *exports_, tls_.get()).run();
+    if (!session) return false;
+    client_.export_name = session->disk->name;
+    session_ = std::move(session);
+    reader_.emplace(*transport_, session_->rules(), budget_, is_draining_);
+    host_.entered(*this);
+    return true;
+  } catch (const std::system_error& error) {
+    if (!client_just_left(error)) report(error.what());
+  } catch (const std::exception& error) {
+    report(error.what());
+  }
+  return false;
+}
+
+void Connection::serve(Buffer& memory) noexcept {
+  Worker worker(*this, memory);
+  std::vector<Incoming> run;
+  mutex_.lock();
+  while (true) {
+    if (next_pending_ < pending_.size()) {
+      take_run(run);
+      const Pace pace = pace_of(run.front().request);
+      mutex_.unlock();
+      const std::int64_t each = worker.serve(run);
+      mutex_.lock();
+      experience_.learn(pace, each);
+    } else if (!is_receiving_ && !reader_->is_at_end()) {
+      is_receiving_ = true;
+      mutex_.unlock();
+      receive(memory);
+      mutex_.lock();
+      is_receiving_ = false;
+      // Whoever takes the role has found nothing pending, and nobody else adds anything.
+      pending_.clear();
+      next_pending_ = 0;
+      pending_.swap(received_);
+      call_workers();
+    } else {
+      break;
+    }
+  }
+  const bool is_last = --workers_ == 0;
+  mutex_.unlock();
+  if (is_last) end();
+}
+
+void Connection::receive(Buffer& memory) noexcept {
+  try {
+    reader_->read(received_, memory);
+  } catch (const std::system_error& error) {
+    if (!client_just_left(error) && !is_broken_) report(error.what());
+  } catch (const std::exception& error) {
+    report(error.what());
+  }
+}
+
+Connection::Pace Connection::pace_of(const Request& request) noexcept {
+  const bool transfers = request.command == Command::read || request.command == Command::write;
+  return transfers && !request.has(command_flag::kFua) ? Pace::transfer : Pace::other;
+}
+
+void Connection::Experience::learn(Pace pace, std::int64_t each_nanoseconds) noexcept {
+  constexpr std::int64_t kMemory = 8;
+  std::int64_t& average = nanoseconds[static_cast<int>(pace)];
+  average += (std::max<std::int64_t>(each_nanoseconds, 0) - average) / kMemory;
+}
+
+void Connection::take_run(std::vector<Incoming>& run) {
+  const Pace pace = pace_of(pending_[next_pending_].request);
+  const std::size_t left = pending_.size() - next_pending_;
+  const bool one_by_one = pace == Pace::other || experience_.of(pace) >= kSlowNanoseconds;
+  std::size_t count = one_by_one ? 1 : (left + workers_ - 1) / workers_;
+  for (; count > 0; --count, ++next_pending_) {
+    Incoming& incoming = pending_[next_pending_];
+    if (pace_of(incoming.request) != pace) break;
+    run.push_back(std::move(incoming));
+  }
+}
+
+/// One for each slow request: all of them are served at once, and somebody receives meanwhile.
+/// Otherwise as many as the cores can use, if the work is worth waking them.
+void Connection::call_workers() {
+  std::int64_t slow = 0;
+  std::int64_t nanoseconds = 0;
+  for (const Incoming& incoming : pending_) {
+    const std::int64_t expected = experience_.of(pace_of(incoming.request));
+    slow += expected >= kSlowNanoseconds;
+    nanoseconds += expected;
+  }
+  static const std::int64_t other_cores = std::int64_t{std::thread::hardware_concurrency()} - 1;
+  std::int64_t wanted = slow > 0 ? slow : std::min(other_cores, nanoseconds / kShareNanoseconds);
+  wanted = std::min(wanted, std::int64_t{kWorkersMax} - workers_);
+  for (; wanted > 0; --wanted, ++workers_) {
+    if (!host_.crew().call_extra(shared_from_this())) break;
+  }
+}
+
+void Connection::end() noexcept {
+  transport_->shut_down(NbdTransport::Direction::both);
+  host_.ended(*this);
+}
+
+void Connection::report(const std::string& problem) noexcept {
+  const std::string& address = client_.address;
+  host_.report(fmt::format("client {}{}{}: {}", client_.id, address.empty() ? "" : " at ", address,
+                           problem));
+}
+
+}  // namespace qcowkit::nbd

@@ -1,0 +1,162 @@
+#include "export/nbd/request_reader.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace qcowkit::nbd {
+
+namespace {
+
+/// Payloads from here on that have not arrived whole are received where they will stay.
+constexpr std::size_t kApartFromBytes = 32 * 1024;
+/// What may have to lie in the buffer in one piece.
+constexpr std::size_t kPieceBytes = kApartFromBytes + sizeof(ExtendedRequest);
+static_assert(kPieceBytes < RequestReader::kBufferBytesMax / 2);
+
+[[noreturn]] void hang_up(const char* why) { throw Error(Errc::invalid_argument, why); }
+
+}  // namespace
+
+void RequestReader::read(std::vector<Incoming>& into, Buffer& spare) {
+  try {
+    while (true) {
+      take_arrived(into);
+      if (!into.empty() || is_at_end_) return;
+      receive(spare);
+      finish_apart(into);
+    }
+  } catch (...) {
+    is_at_end_ = true;
+    throw;
+  }
+}
+
+void RequestReader::take_arrived(std::vector<Incoming>& into) {
+  while (!unfinished_ && !is_at_end_ && into.size() < kRequestsMax && take_one(into)) {
+  }
+}
+
+bool RequestReader::take_one(std::vector<Incoming>& into) {
+  const std::size_t header_bytes = request_header_bytes(rules_.style);
+  if (arrived() < header_bytes) return false;
+  const auto request =
+      parse_request(buffer_->memory.span().subspan(begin_, header_bytes), rules_.style);
+  if (!request) {
+    if (!into.empty()) return false;  // those come first, then this again
+    hang_up("what the client sent is no request");
+  }
+  if (request->command == Command::disconnect) {
+    is_at_end_ = true;
+    return false;
+  }
+  Incoming incoming{
+      .request = *request, .refusal = check_request(*request, rules_), .payload = {}, .hold = {}};
+  if (request->payload_bytes > 0) return take_payload(std::move(incoming), into);
+  begin_ += header_bytes;
+  into.push_back(std::move(incoming));
+  return true;
+}
+
+bool RequestReader::take_payload(Incoming&& incoming, std::vector<Incoming>& into) {
+  const std::size_t header_bytes = request_header_bytes(rules_.style);
+  const std::size_t payload_bytes = incoming.request.payload_bytes;
+  const bool is_refused = incoming.refusal != WireError::none;
+  if (arrived() - header_bytes >= payload_bytes) {
+    if (!is_refused) {
+      incoming.payload = buffer_->memory.span().subspan(begin_ + header_bytes, payload_bytes);
+      incoming.hold = PayloadHold(buffer_);
+    }
+    begin_ += header_bytes + payload_bytes;
+    into.push_back(std::move(incoming));
+    return true;
+  }
+  if (!is_refused && payload_bytes < kApartFromBytes) return false;  // it will arrive in the buffer
+  // Memory for it may have to be waited for, which those before it must not.
+  if (into.empty()) begin_apart(std::move(incoming));
+  return false;
+}
+
+void RequestReader::begin_apart(Incoming&& incoming) {
+  begin_ += request_header_bytes(rules_.style);
+  const std::size_t here = arrived();
+  const std::size_t payload_bytes = incoming.request.payload_bytes;
+  Unfinished unfinished{
+      .incoming = std::move(incoming), .bytes = nullptr, .missing_bytes = payload_bytes - here};
+  if (unfinished.incoming.refusal == WireError::none) {
+    auto bytes = std::make_shared<ReceivedBytes>(0);
+    bytes->share.emplace(budget_, payload_bytes);
+    bytes->memory = Buffer(payload_bytes);
+    std::memcpy(bytes->memory.data(), buffer_->memory.data() + begin_, here);
+    unfinished.incoming.payload = bytes->memory.span();
+    unfinished.bytes = std::move(bytes);
+  }
+  begin_ = end_;
+  unfinished_ = std::move(unfinished);
+}
+
+void RequestReader::finish_apart(std::vector<Incoming>& into) {
+  if (!unfinished_ || unfinished_->missing_bytes > 0) return;
+  if (unfinished_->bytes) unfinished_->incoming.hold = PayloadHold(std::move(unfinished_->bytes));
+  into.push_back(std::move(unfinished_->incoming));
+  unfinished_.reset();
+}
+
+void RequestReader::receive(Buffer& spare) {
+  const std::span<std::byte> into = room();
+  const auto count = transport_.receive(into);
+  if (!count) return rest(spare);
+  if (*count == 0) {
+    is_at_end_ = true;
+    const bool is_amid = unfinished_ || arrived() > 0;
+    if (is_amid && !draining_) hang_up("the connection ended amid a request");
+    return;
+  }
+  if (unfinished_) {
+    unfinished_->missing_bytes -= *count;  // skipped ones leave the buffer as empty as it was
+    return;
+  }
+  end_ += *count;
+  if (*count == into.size()) {
+    wanted_bytes_ = kBufferBytesMax;
+  } else if (draining_.load(std::memory_order_relaxed)) {
+    is_at_end_ = true;
+  }
+}
+
+std::span<std::byte> RequestReader::room() {
+  if (unfinished_ && unfinished_->bytes)
+    return unfinished_->bytes->memory.span().last(unfinished_->missing_bytes);
+  make_room();
+  const std::span<std::byte> free = buffer_->memory.span().subspan(end_);
+  return unfinished_ ? free.first(std::min(free.size(), unfinished_->missing_bytes)) : free;
+}
+
+void RequestReader::make_room() {
+  const std::size_t left = arrived();
+  const std::size_t size = buffer_ ? buffer_->memory.size() : 0;
+  const bool is_shared = buffer_ && buffer_->users.load(std::memory_order_acquire) > 0;
+  const bool has_room = size - begin_ >= 2 * kPieceBytes;
+  if (has_room && (is_shared || (left > 0 && size >= wanted_bytes_))) return;
+  const std::byte* const from = buffer_ ? buffer_->memory.data() + begin_ : nullptr;
+  if (is_shared || size < wanted_bytes_) {
+    auto fresh = std::make_shared<ReceivedBytes>(wanted_bytes_);
+    if (left > 0) std::memcpy(fresh->memory.data(), from, left);
+    buffer_ = std::move(fresh);
+  } else if (begin_ > 0) {
+    std::memmove(buffer_->memory.data(), from, left);
+  }
+  begin_ = 0;
+  end_ = left;
+}
+
+void RequestReader::rest(Buffer& spare) {
+  if (draining_.load(std::memory_order_relaxed)) is_at_end_ = true;
+  if (unfinished_ || arrived() > 0 || is_at_end_) return;
+  spare = {};
+  buffer_.reset();
+  begin_ = end_ = 0;
+  wanted_bytes_ = kBufferBytesMin;
+  transport_.wait();
+}
+
+}  // namespace qcowkit::nbd

@@ -1,0 +1,114 @@
+// Requests, taken from the stream of bytes that a client sends.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/buffer.h"
+#include "export/nbd/memory_budget.h"
+#include "export/nbd/request.h"
+#include "qcowkit/nbd.h"
+
+namespace qcowkit::nbd {
+
+/// Memory that requests came in, and how many of those whose payloads lie there are not done yet.
+struct ReceivedBytes {
+  explicit ReceivedBytes(std::size_t size_bytes) : memory(size_bytes) {}
+
+  Buffer memory;
+  std::optional<MemoryBudget::Share> share;  ///< of memory for one large payload
+  std::atomic<std::uint32_t> users{0};
+};
+
+/// Keeps a payload's bytes as they are while it lives.
+class PayloadHold {
+ public:
+  PayloadHold() = default;
+  explicit PayloadHold(std::shared_ptr<ReceivedBytes> bytes) noexcept : bytes_(std::move(bytes)) {
+    bytes_->users.fetch_add(1, std::memory_order_relaxed);
+  }
+  PayloadHold(PayloadHold&& other) noexcept : bytes_(std::move(other.bytes_)) {}
+  PayloadHold& operator=(PayloadHold&& other) noexcept {
+    bytes_.swap(other.bytes_);
+    return *this;
+  }
+  ~PayloadHold() {
+    if (bytes_) bytes_->users.fetch_sub(1, std::memory_order_release);
+  }
+
+ private:
+  std::shared_ptr<ReceivedBytes> bytes_;
+};
+
+/// A request with all that belongs to it.
+struct Incoming {
+  Request request;
+  WireError refusal = WireError::none;  ///< `check_request`'s answer; then there is no payload
+  std::span<const std::byte> payload;
+  PayloadHold hold;
+};
+
+/// Takes as many requests as have arrived from one system call. For one thread at a time; what it
+/// has given out may be used by others meanwhile.
+class RequestReader {
+ public:
+  /// Given out by one `read` at most.
+  static constexpr std::size_t kRequestsMax = 128;
+  static constexpr std::size_t kBufferBytesMin = 16 * 1024;
+  static constexpr std::size_t kBufferBytesMax = 256 * 1024;
+
+  /// `transport`, `budget` and `draining` outlive it. While `draining`, only what has arrived is
+  /// still read.
+  RequestReader(NbdTransport& transport, const Rules& rules, MemoryBudget& budget,
+                const std::atomic<bool>& draining)
+      : transport_(transport), rules_(rules), budget_(budget), draining_(draining) {}
+
+  /// Waits for requests and appends them: at least one, unless no more will come. Throws `Error` if
+  /// the connection broke or the client sent what is no request; that is its end, too.
+  ///
+  /// If nothing comes for a while, memory is given back, also the caller's `spare`.
+  void read(std::vector<Incoming>& into, Buffer& spare);
+  /// No more will come.
+  bool is_at_end() const noexcept { return is_at_end_; }
+
+ private:
+  /// What is done with payload bytes that have not arrived yet.
+  struct Unfinished {
+    Incoming incoming;
+    std::shared_ptr<ReceivedBytes> bytes;  ///< null: they are skipped
+    std::size_t missing_bytes = 0;
+  };
+
+  std::size_t arrived() const noexcept { return end_ - begin_; }
+  void take_arrived(std::vector<Incoming>& into);
+  /// The next request in the buffer; false if there is none that is complete, or can be begun.
+  bool take_one(std::vector<Incoming>& into);
+  bool take_payload(Incoming&& incoming, std::vector<Incoming>& into);
+  void begin_apart(Incoming&& incoming);
+  void finish_apart(std::vector<Incoming>& into);
+
+  /// One system call's bytes.
+  void receive(Buffer& spare);
+  /// Where the next bytes go.
+  std::span<std::byte> room();
+  void make_room();
+  void rest(Buffer& spare);
+
+  NbdTransport& transport_;
+  const Rules rules_;
+  MemoryBudget& budget_;
+  const std::atomic<bool>& draining_;
+
+  bool is_at_end_ = false;
+  std::shared_ptr<ReceivedBytes> buffer_;
+  std::size_t begin_ = 0;  ///< of the bytes not taken yet
+  std::size_t end_ = 0;
+  std::size_t wanted_bytes_ = kBufferBytesMin;  ///< the next buffer's size
+  std::optional<Unfinished> unfinished_;
+};
+
+}  // namespace qcowkit::nbd

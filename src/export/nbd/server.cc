@@ -1,0 +1,341 @@
+// class NbdServer: waiting for clients, and for their end.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <deque>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "base/mutex.h"
+#include "export/nbd/connection.h"
+#include "export/nbd/socket_transport.h"
+#include "qcowkit/nbd.h"
+
+namespace qcowkit {
+
+namespace {
+
+using nbd::Connection;
+using nbd::Exports;
+using Clock = std::chrono::steady_clock;
+
+/// Clients that have not chosen an export yet. More of them wait to be accepted.
+constexpr std::uint32_t kHandshakesMax = 128;
+constexpr std::uint32_t kExtraThreadsDefault = 32;
+/// After that time, clients that keep a stopping server from its end are cut off.
+constexpr auto kDrainTime = std::chrono::seconds(5);
+/// How long to wait where the system has no more descriptors.
+constexpr auto kAcceptAgainAfter = std::chrono::milliseconds(100);
+
+/// Wakes a thread that waits in `poll`.
+class WakeUp {
+ public:
+  WakeUp() : socket_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (descriptor() < 0) throw os_error(errno, "eventfd");
+  }
+  int descriptor() const noexcept { return socket_.descriptor(); }
+  void call() noexcept {
+    const std::uint64_t one = 1;
+    static_cast<void>(!::write(descriptor(), &one, sizeof one));  // full: it is awake anyway
+  }
+  void clear() noexcept {
+    std::uint64_t count;
+    static_cast<void>(!::read(descriptor(), &count, sizeof count));
+  }
+
+ private:
+  const NbdSocket socket_;
+};
+
+/// For `poll`: until then, rounded up; -1 for ever.
+int milliseconds_until(std::optional<Clock::time_point> when) {
+  if (!when) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(*when - Clock::now()).count();
+  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 1'000'000));
+}
+
+}  // namespace
+
+/// Lock order: `mutex_`, then those of connections and the crew. Callbacks run without any.
+struct NbdServer::Impl final : nbd::Host {
+  explicit Impl(NbdServerOptions wanted)
+      : options(std::move(wanted)),
+        crew_(options.extra_threads_max != 0 ? options.extra_threads_max : kExtraThreadsDefault) {}
+
+  nbd::Crew& crew() noexcept override { return crew_; }
+  void entered(Connection& connection) noexcept override;
+  void ended(Connection& connection) noexcept override;
+  void report(const std::string& problem) noexcept override {
+    if (options.on_problem) options.on_problem(problem);
+  }
+
+  // The thread that waits for clients.
+  void run();
+  std::optional<Clock::time_point> next_deadline();
+  /// Waits for clients, deadlines and `wake_up`.
+  void wait_for_something();
+  bool may_accept();
+  void accept_from(const NbdSocket& listening);
+  void cut_off_the_late();
+  void end_all();
+  void flush_all();
+
+  void add(NbdSocket connected);
+
+  const NbdServerOptions options;
+  nbd::Crew crew_;
+  WakeUp wake_up;
+  std::atomic<bool> is_stopping{false};
+  std::vector<NbdSocket> listening;  // used by `run`, once it runs
+  std::optional<Clock::time_point> accept_again_at;
+  std::thread thread;
+
+  Mutex mutex_;
+  std::shared_ptr<const Exports> exports GUARDED_BY(mutex_) = std::make_shared<Exports>();
+  bool is_started GUARDED_BY(mutex_) = false;
+  bool is_done GUARDED_BY(mutex_) = false;
+  CondVar done;
+  std::optional<Error> flush_error GUARDED_BY(mutex_);
+  std::uint64_t clients_so_far GUARDED_BY(mutex_) = 0;
+  std::uint32_t entered_count GUARDED_BY(mutex_) = 0;
+  std::map<std::uint64_t, std::shared_ptr<Connection>> connections GUARDED_BY(mutex_);
+  struct Deadline {
+    Clock::time_point when;
+    std::uint64_t client;
+  };
+  std::deque<Deadline> deadlines GUARDED_BY(mutex_);  // of handshakes, the earliest first
+};
+
+void NbdServer::Impl::run() {
+  while (!is_stopping) {
+    wait_for_something();
+    cut_off_the_late();
+  }
+  listening.clear();
+  end_all();
+  crew_.dismiss();
+  flush_all();
+  const MutexLock lock(mutex_);
+  is_done = true;
+  done.notify_all();
+}
+
+std::optional<Clock::time_point> NbdServer::Impl::next_deadline() {
+  const MutexLock lock(mutex_);
+  std::optional<Clock::time_point> next = accept_again_at;
+  if (!deadlines.empty()) {
+    next = next ? std::min(*next, deadlines.front().when) : deadlines.front().when;
+  }
+  return next;
+}
+
+void NbdServer::Impl::wait_for_something() {
+  std::vector<pollfd> waiting{{.fd = wake_up.descriptor(), .events = POLLIN, .revents = 0}};
+  if (may_accept()) {
+    for (const NbdSocket& socket : listening) {
+      waiting.push_back({.fd = socket.descriptor(), .events = POLLIN, .revents = 0});
+    }
+  }
+  const int found = ::poll(waiting.data(), waiting.size(), milliseconds_until(next_deadline()));
+  if (found <= 0) return;
+  if (waiting[0].revents != 0) wake_up.clear();
+  for (std::size_t i = 1; i < waiting.size(); ++i) {
+    if (waiting[i].revents != 0 && may_accept()) accept_from(listening[i - 1]);
+  }
+}
+
+bool NbdServer::Impl::may_accept() {
+  if (accept_again_at && Clock::now() < *accept_again_at) return false;
+  accept_again_at.reset();
+  const MutexLock lock(mutex_);
+  const std::size_t limit =
+      options.connections_max != 0 ? options.connections_max : connections.max_size();
+  return connections.size() < limit && connections.size() - entered_count < kHandshakesMax;
+}
+
+void NbdServer::Impl::accept_from(const NbdSocket& socket) {
+  const int descriptor = ::accept4(socket.descriptor(), nullptr, nullptr, SOCK_CLOEXEC);
+  if (descriptor >= 0) return add(NbdSocket(descriptor));
+  switch (errno) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+      report(os_error(errno, "accept").message());
+      accept_again_at = Clock::now() + kAcceptAgainAfter;
+      break;
+    default:  // that client has gone again
+      break;
+  }
+}
+
+void NbdServer::Impl::add(NbdSocket connected) {
+  std::string address = nbd::peer_address(connected.descriptor());
+  auto transport =
+      std::make_shared<nbd::SocketTransport>(std::move(connected), options.send_seconds);
+  std::shared_ptr<Connection> connection;
+  {
+    const MutexLock lock(mutex_);
+    const std::uint64_t id = ++clients_so_far;
+    NbdClient client{.id = id, .address = std::move(address), .export_name = {}};
+    connection = std::make_shared<Connection>(std::move(transport), std::move(client), exports,
+                                              options.tls, *this);
+    connections.emplace(id, connection);
+    if (options.handshake_seconds != 0) {
+      deadlines.push_back({Clock::now() + std::chrono::seconds(options.handshake_seconds), id});
+    }
+    // Who is drained cannot be missed: either here or by `end_all`.
+    if (is_stopping) connection->drain();
+  }
+  if (crew_.call(connection)) return;
+  report("a client was turned away: the system has no thread for it");
+  connection->abort();
+  ended(*connection);
+}
+
+void NbdServer::Impl::cut_off_the_late() {
+  const MutexLock lock(mutex_);
+  while (!deadlines.empty() && deadlines.front().when <= Clock::now()) {
+    const auto late = connections.find(deadlines.front().client);
+    deadlines.pop_front();
+    if (late != connections.end()) late->second->abort();
+  }
+}
+
+void NbdServer::Impl::entered(Connection& connection) noexcept {
+  {
+    const MutexLock lock(mutex_);
+    ++entered_count;
+    std::erase_if(deadlines, [&](const Deadline& deadline) {
+      return deadline.client == connection.client().id;
+    });
+  }
+  if (options.on_connect) options.on_connect(connection.client());
+  wake_up.call();
+}
+
+void NbdServer::Impl::ended(Connection& connection) noexcept {
+  const bool had_entered = connection.has_entered();
+  bool is_last = false;
+  std::shared_ptr<Connection> keep;  // its destruction takes no lock of ours
+  {
+    const MutexLock lock(mutex_);
+    const auto found = connections.find(connection.client().id);
+    keep = std::move(found->second);
+    connections.erase(found);
+    std::erase_if(deadlines, [&](const Deadline& deadline) {
+      return deadline.client == connection.client().id;
+    });
+    if (had_entered) is_last = --entered_count == 0;
+  }
+  if (had_entered && options.on_disconnect) options.on_disconnect(connection.client());
+  if (is_last && options.on_last_disconnect) options.on_last_disconnect();
+  wake_up.call();
+}
+
+void NbdServer::Impl::end_all() {
+  const auto for_each = [this](void (Connection::*what)() noexcept) {
+    const MutexLock lock(mutex_);
+    for (const auto& [id, connection] : connections) (*connection.*what)();
+    return connections.empty();
+  };
+  bool is_cut_off = false;
+  const Clock::time_point cut_off_at = Clock::now() + kDrainTime;
+  bool all_gone = for_each(&Connection::drain);
+  while (!all_gone) {
+    pollfd waiting{.fd = wake_up.descriptor(), .events = POLLIN, .revents = 0};
+    const int timeout = is_cut_off ? -1 : milliseconds_until(cut_off_at);
+    if (::poll(&waiting, 1, timeout) > 0) wake_up.clear();
+    is_cut_off = is_cut_off || Clock::now() >= cut_off_at;
+    all_gone = for_each(is_cut_off ? &Connection::abort : &Connection::drain);
+  }
+}
+
+void NbdServer::Impl::flush_all() {
+  std::set<Image*> images;
+  std::shared_ptr<const Exports> all;
+  {
+    const MutexLock lock(mutex_);
+    all = exports;
+  }
+  for (const auto& disk : *all) {
+    if (!disk->read_only) images.insert(&disk->image);
+  }
+  for (Image* const image : images) {
+    try {
+      image->flush();
+    } catch (const Error& error) {
+      report(error.message());
+      const MutexLock lock(mutex_);
+      if (!flush_error) flush_error = error;
+    }
+  }
+}
+
+NbdServer::NbdServer(NbdServerOptions options)
+    : impl_(std::make_unique<Impl>(std::move(options))) {}
+
+NbdServer::~NbdServer() {
+  request_stop();
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+void NbdServer::add_export(NbdExport disk) {
+  const auto served = std::make_shared<const nbd::ServedExport>(std::move(disk));
+  const MutexLock lock(impl_->mutex_);
+  const Exports& present = *impl_->exports;
+  if (std::any_of(present.begin(), present.end(),
+                  [&](const auto& other) { return other->name == served->name; })) {
+    throw Error(Errc::invalid_argument,
+                fmt::format("export \"{}\": there is another of this name", served->name));
+  }
+  auto more = std::make_shared<Exports>(present);
+  more->push_back(served);
+  impl_->exports = std::move(more);
+}
+
+void NbdServer::start(std::vector<NbdSocket> listening) {
+  for (const NbdSocket& socket : listening) {
+    // A client that is gone again when its turn comes must not hold up the others.
+    const int flags = ::fcntl(socket.descriptor(), F_GETFL);
+    if (flags < 0 || ::fcntl(socket.descriptor(), F_SETFL, flags | O_NONBLOCK) != 0) {
+      throw os_error(errno, "listen");
+    }
+  }
+  {
+    const MutexLock lock(impl_->mutex_);
+    if (impl_->is_started) throw Error(Errc::invalid_argument, "the server was started before");
+    impl_->is_started = true;
+  }
+  impl_->listening = std::move(listening);
+  impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
+}
+
+void NbdServer::serve(NbdSocket connected) { impl_->add(std::move(connected)); }
+
+void NbdServer::request_stop() noexcept {
+  impl_->is_stopping = true;
+  impl_->wake_up.call();
+}
+
+void NbdServer::wait() {
+  const MutexLock lock(impl_->mutex_);
+  while (impl_->is_started && !impl_->is_done) impl_->done.wait(impl_->mutex_);
+  if (impl_->flush_error) throw *impl_->flush_error;
+}
+
+void NbdServer::stop() {
+  request_stop();
+  wait();
+}
+
+}  // namespace qcowkit
