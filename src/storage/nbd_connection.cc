@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <string>
 
 #include "qcowkit/error.h"
+#include "storage/nbd_handle.h"
 
 namespace qcowkit {
 
@@ -19,35 +19,9 @@ namespace {
 
 constexpr const char* kAllocationContext = "base:allocation";
 
-/// libnbd's message for the call of this thread that has just failed.
-Error last_error(const NbdLibrary& nbd) {
-  const int code = nbd.get_errno();
-  const char* const text = nbd.get_error();
-  const std::string message = text != nullptr ? text : "unknown error of libnbd";
-  if (code == 0) return Error(Errc::invalid_argument, message);
-  return Error(std::error_code(code, std::generic_category()), message);
-}
-
-void require(const NbdLibrary& nbd, int result) {
-  if (result < 0) throw last_error(nbd);
-}
-
 int last_errno(const NbdLibrary& nbd) {
   const int code = nbd.get_errno();
   return code != 0 ? code : EIO;
-}
-
-void set_tls(const NbdLibrary& nbd, nbd_handle* handle, const NbdClientTls& tls) {
-  require(nbd, nbd.set_tls(handle, LIBNBD_TLS_REQUIRE));
-  if (tls.uses_psk) {
-    require(nbd, nbd.set_tls_psk_file(handle, (tls.directory + "/keys.psk").c_str()));
-  } else {
-    require(nbd, nbd.set_tls_certificates(handle, tls.directory.c_str()));
-    require(nbd, nbd.set_tls_verify_peer(handle, tls.verify_peer));
-  }
-  if (!tls.username.empty()) {
-    require(nbd, nbd.set_tls_username(handle, tls.username.c_str()));
-  }
 }
 
 }  // namespace
@@ -72,22 +46,19 @@ NbdConnection::~NbdConnection() {
 
 void NbdConnection::connect(const NbdClientOptions& options) {
   handle_ = nbd_.create();
-  if (handle_ == nullptr) throw last_error(nbd_);
-  require(nbd_, nbd_.set_export_name(handle_, options.export_name.c_str()));
-  require(nbd_, nbd_.add_meta_context(handle_, kAllocationContext));
+  if (handle_ == nullptr) throw last_nbd_error(nbd_);
+  require_nbd(nbd_, nbd_.set_export_name(handle_, options.export_name.c_str()));
+  require_nbd(nbd_, nbd_.add_meta_context(handle_, kAllocationContext));
   // Buffers are filled or the request fails; clearing them before would be wasted. What is asked is
   // right already.
-  require(nbd_, nbd_.set_pread_initialize(handle_, false));
-  require(nbd_, nbd_.set_strict_mode(handle_, 0));
-  if (options.tls) set_tls(nbd_, handle_, *options.tls);
-  require(nbd_, options.socket_path.empty()
-                    ? nbd_.connect_tcp(handle_, options.host.c_str(), options.port.c_str())
-                    : nbd_.connect_unix(handle_, options.socket_path.c_str()));
+  require_nbd(nbd_, nbd_.set_pread_initialize(handle_, false));
+  require_nbd(nbd_, nbd_.set_strict_mode(handle_, 0));
+  connect_to_server(nbd_, handle_, options);
 }
 
 void NbdConnection::ask_facts() {
   const std::int64_t size = nbd_.get_size(handle_);
-  if (size < 0) throw last_error(nbd_);
+  if (size < 0) throw last_nbd_error(nbd_);
   facts_.size_bytes = static_cast<std::uint64_t>(size);
   // 0: the server does not say.
   const std::int64_t block = nbd_.get_block_size(handle_, LIBNBD_SIZE_MINIMUM);

@@ -25,10 +25,23 @@ struct NbdLibrary {
   decltype(&::nbd_set_pread_initialize) set_pread_initialize;
   decltype(&::nbd_set_strict_mode) set_strict_mode;
   decltype(&::nbd_add_meta_context) add_meta_context;
+  decltype(&::nbd_set_opt_mode) set_opt_mode;
+  decltype(&::nbd_set_full_info) set_full_info;
   decltype(&::nbd_connect_unix) connect_unix;
   decltype(&::nbd_connect_tcp) connect_tcp;
   decltype(&::nbd_shutdown) shutdown;
 
+  decltype(&::nbd_opt_list) opt_list;
+  decltype(&::nbd_opt_info) opt_info;
+  decltype(&::nbd_opt_list_meta_context) opt_list_meta_context;
+  decltype(&::nbd_opt_abort) opt_abort;
+  decltype(&::nbd_clear_meta_contexts) clear_meta_contexts;
+
+  decltype(&::nbd_get_export_description) get_export_description;
+  decltype(&::nbd_can_fua) can_fua;
+  decltype(&::nbd_can_df) can_df;
+  decltype(&::nbd_can_cache) can_cache;
+  decltype(&::nbd_is_rotational) is_rotational;
   decltype(&::nbd_get_size) get_size;
   decltype(&::nbd_get_block_size) get_block_size;
   decltype(&::nbd_is_read_only) is_read_only;

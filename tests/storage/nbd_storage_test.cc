@@ -309,6 +309,26 @@ TEST_F(NbdStorage, RandomRequestsLeaveWhatAByteArrayHas) {
   EXPECT_EQ(read(*storage, 0, kSize), model);
 }
 
+TEST_F(NbdStorage, ServersTellWhatTheyOffer) {
+  serve({"memory", "1M"});
+  const std::vector<NbdExportInfo> exports = list_nbd_exports(options());
+  ASSERT_EQ(exports.size(), 1u);
+  EXPECT_EQ(exports[0].name, "");
+  EXPECT_EQ(exports[0].size_bytes, 1u << 20);
+  EXPECT_EQ(exports[0].flags & 0x3, 0x1);  // told, and not read-only
+  EXPECT_EQ(exports[0].meta_contexts, std::vector<std::string>{"base:allocation"});
+  EXPECT_FALSE(exports[0].block_sizes);
+
+  serve({"--readonly", "--filter=blocksize-policy", "memory", "1M", "blocksize-minimum=512",
+         "blocksize-preferred=4096", "blocksize-maximum=1M"});
+  const NbdExportInfo info = list_nbd_exports(options()).at(0);
+  EXPECT_EQ(info.flags & 0x3, 0x3);
+  ASSERT_TRUE(info.block_sizes);
+  EXPECT_EQ(info.block_sizes->minimum, 512u);
+  EXPECT_EQ(info.block_sizes->preferred, 4096u);
+  EXPECT_EQ(info.block_sizes->maximum, 1u << 20);
+}
+
 class NbdStorageTls : public NbdStorage {
  protected:
   void SetUp() override {

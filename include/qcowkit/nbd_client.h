@@ -1,0 +1,65 @@
+// Part of qcowkit. MIT licence; see LICENSE.
+//
+// The client's side of the network block device (NBD) protocol: where a server is, and what it
+// offers. Images on servers are opened as others are, by `Image::open` with a name or options of
+// the driver "nbd".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qcowkit/error.h"
+
+namespace qcowkit {
+
+/// How the connection is encrypted, and how both sides prove who they are.
+struct NbdClientTls {
+  /// Certificates: a directory with "ca-cert.pem" and, where the server asks for them,
+  /// "client-cert.pem" and "client-key.pem". Pre-shared keys: the directory of "keys.psk".
+  std::string directory = {};
+  bool uses_psk = false;
+  std::string username = {};  ///< of the pre-shared key
+  bool verify_peer = true;    ///< the server's certificate is looked at
+};
+
+struct NbdClientOptions {
+  // Where the server listens: one of the two.
+  std::string socket_path = {};
+  std::string host = {};
+  std::string port = {};  ///< a number or the name of a service
+
+  std::string export_name = {};
+  bool read_only = true;
+  std::optional<NbdClientTls> tls = {};
+  /// For so long, connecting is tried again where nobody listens.
+  std::uint32_t open_timeout_seconds = 0;
+  /// For so long, requests wait for a lost connection to be made again; 0: they fail.
+  std::uint32_t reconnect_delay_seconds = 0;
+  /// Connections at a time, where the server promises that they are as good as one.
+  std::uint32_t connections_max = 4;
+  std::string name = {};  ///< what messages call it
+};
+
+/// What a server says of one of its exports.
+struct NbdExportInfo {
+  std::string name = {};
+  std::string description = {};
+  std::uint64_t size_bytes = 0;
+  std::uint16_t flags = 0;  ///< the transmission flags (NBD protocol, "Transmission flags")
+  /// Sizes of requests in bytes, where the server tells: the smallest, the best, the largest.
+  struct BlockSizes {
+    std::uint64_t minimum = 0;
+    std::uint64_t preferred = 0;
+    std::uint64_t maximum = 0;
+  };
+  std::optional<BlockSizes> block_sizes = {};
+  std::vector<std::string> meta_contexts = {};
+};
+
+/// Asks the server what it offers; `options.export_name` does not matter. Throws `Error`: the
+/// server's refusal or an errno; `Errc::unsupported` without libnbd, which is loaded by this call.
+std::vector<NbdExportInfo> list_nbd_exports(const NbdClientOptions& options);
+
+}  // namespace qcowkit
