@@ -136,5 +136,19 @@ TEST(MetadataCache, FindsTheRightSlicesThroughRandomComingAndGoing) {
   }
 }
 
+TEST_F(MetadataCacheTest, UnusedCleanSlicesAreDroppedTheSecondTime) {
+  insert(1);
+  insert(2);
+  cache_.mark_dirty(insert(3));
+  cache_.drop_unused();  // all have just been used
+  EXPECT_TRUE(has(1));
+  cache_.drop_unused();  // 1 has been found since
+  EXPECT_TRUE(has(1));
+  EXPECT_FALSE(has(2));
+  EXPECT_TRUE(has(3));
+  insert(2, 7);
+  EXPECT_EQ(cache_.find(2 * kSlice)->data()[0], std::byte{7});
+}
+
 }  // namespace
 }  // namespace qcowkit
