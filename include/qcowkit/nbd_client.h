@@ -14,12 +14,13 @@
 
 namespace qcowkit {
 
-/// How the connection is encrypted, and how both sides prove who they are.
+/// How the connection is encrypted, and how both sides prove who they are: by certificates, or by
+/// pre-shared keys where there is a file of them.
 struct NbdClientTls {
-  /// Certificates: a directory with "ca-cert.pem" and, where the server asks for them,
-  /// "client-cert.pem" and "client-key.pem". Pre-shared keys: the directory of "keys.psk".
-  std::string directory = {};
-  bool uses_psk = false;
+  /// With "ca-cert.pem" and, where the server asks for them, "client-cert.pem" and
+  /// "client-key.pem"; empty: the authorities that the system trusts.
+  std::string certificates_directory = {};
+  std::string psk_file = {};  ///< lines of "NAME:KEY", as psktool(1) makes them
   std::string username = {};  ///< of the pre-shared key
   bool verify_peer = true;    ///< the server's certificate is looked at
 };

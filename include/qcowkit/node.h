@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "qcowkit/error.h"
+#include "qcowkit/nbd_client.h"
 #include "qcowkit/secret.h"
 #include "qcowkit/throttle.h"
 
@@ -67,8 +68,8 @@ class NodeOptions {
   Values values_;
 };
 
-/// True if file names may start with "`driver`:".
-bool is_protocol(std::string_view driver) noexcept;
+/// True if file names may start with "`name`:".
+bool is_protocol(std::string_view name) noexcept;
 
 /// The names of all drivers: formats, then others.
 std::vector<std::string_view> driver_names();
@@ -77,6 +78,7 @@ std::vector<std::string_view> driver_names();
 struct NodeObjects {
   std::map<std::string, std::shared_ptr<const Secret>> secrets = {};
   ThrottleGroups throttle_groups = {};
+  std::map<std::string, NbdClientTls> tls_clients = {};
 };
 
 }  // namespace qcowkit

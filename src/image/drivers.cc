@@ -20,6 +20,10 @@ constexpr std::array<std::string_view, 2> kNullStrong = {"size", "read-zeroes"};
 constexpr std::array<std::string_view, 9> kBlkdebugStrong = {
     "config",      "align",       "max-transfer", "opt-write-zero", "max-write-zero",
     "opt-discard", "max-discard", "set-state.",   "inject-error."};
+constexpr std::array<std::string_view, 11> kNbdStrong = {
+    "server.",          "path",         "host",         "port",
+    "export",           "tls-creds",    "tls-hostname", "tls",
+    "tls-certificates", "tls-psk-file", "tls-username"};
 constexpr std::array<std::string_view, 4> kQuorumStrong = {"vote-threshold", "blkverify",
                                                            "rewrite-corrupted", "read-pattern"};
 constexpr std::array<std::string_view, 1> kThrottleStrong = {"throttle-group"};
@@ -32,6 +36,7 @@ constexpr std::array kDrivers = {
     Driver{"file", drivers::open_file, true, {}},
     Driver{"host_device", drivers::open_host_device, true, {}},
     Driver{"host_cdrom", drivers::open_host_cdrom, true, {}},
+    Driver{"nbd", drivers::open_nbd, true, kNbdStrong},
     Driver{"null-co", drivers::open_null, true, kNullStrong},
     Driver{"null-aio", drivers::open_null_aio, true, kNullStrong},
     Driver{"blkdebug", drivers::open_blkdebug, true, kBlkdebugStrong},
@@ -56,10 +61,16 @@ const Driver& require_driver(std::string_view name) {
   throw Error(Errc::unsupported, fmt::format("Unknown driver '{}'", name));
 }
 
-bool is_protocol(std::string_view driver) noexcept {
-  const Driver* const found = find_driver(driver);
-  return found != nullptr && found->is_protocol;
+const Driver* find_protocol(std::string_view name) noexcept {
+  // Schemes of NBD's URIs.
+  for (const std::string_view scheme : {"nbd+tcp", "nbd+unix", "nbds", "nbds+tcp", "nbds+unix"}) {
+    if (name == scheme) name = "nbd";
+  }
+  const Driver* const found = find_driver(name);
+  return found != nullptr && found->is_protocol ? found : nullptr;
 }
+
+bool is_protocol(std::string_view name) noexcept { return find_protocol(name) != nullptr; }
 
 std::vector<std::string_view> driver_names() {
   std::vector<std::string_view> names;

@@ -29,6 +29,8 @@ struct Driver {
 
 /// Null: there is no such driver.
 const Driver* find_driver(std::string_view name) noexcept;
+/// The driver that file names mean which start with "`name`:"; null: there is none.
+const Driver* find_protocol(std::string_view name) noexcept;
 /// Throws `Error` (unsupported) "Unknown driver 'x'".
 const Driver& require_driver(std::string_view name);
 

@@ -5,6 +5,7 @@
 
 #include "image/drivers.h"
 #include "image/limits.h"
+#include "image/nbd_name.h"
 #include "qcowkit/node.h"
 
 namespace qcowkit {
@@ -55,6 +56,11 @@ NodeOptions parse_drivers_name(std::string_view driver, std::string_view name, s
   NodeOptions options;
   if (takes_path(driver)) {
     options.set("filename", std::string(rest));
+  } else if (driver == "nbd") {
+    if (find_protocol(protocol_of(name)) != find_driver(driver)) {
+      throw invalid("File name string for new protocols must start with 'nbd:'");
+    }
+    options = parse_nbd_name(name);
   } else if (driver == "null-co" || driver == "null-aio") {
     if (!has_own_prefix || rest != "//") {
       throw invalid(fmt::format("The only allowed filename for this driver is '{}://'", driver));
@@ -87,11 +93,11 @@ NodeOptions parse_protocol_name(std::string_view name, std::size_t depth) {
     return options;
   }
   const std::string_view protocol = protocol_of(name);
-  const Driver* const driver = find_driver(protocol);
-  if (driver == nullptr || !driver->is_protocol) {
+  const Driver* const driver = find_protocol(protocol);
+  if (driver == nullptr) {
     throw Error(Errc::unsupported, fmt::format("Unknown protocol '{}'", protocol));
   }
-  return parse_drivers_name(protocol, name, depth);
+  return parse_drivers_name(driver->name, name, depth);
 }
 
 /// What a name means where an image is wanted.

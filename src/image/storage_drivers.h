@@ -10,6 +10,7 @@ namespace qcowkit::drivers {
 OpenedNode open_file(NodeOpener& opener, NodeReader& reader, const OpenOptions& options);
 OpenedNode open_host_device(NodeOpener& opener, NodeReader& reader, const OpenOptions& options);
 OpenedNode open_host_cdrom(NodeOpener& opener, NodeReader& reader, const OpenOptions& options);
+OpenedNode open_nbd(NodeOpener& opener, NodeReader& reader, const OpenOptions& options);
 OpenedNode open_null(NodeOpener& opener, NodeReader& reader, const OpenOptions& options);
 OpenedNode open_null_aio(NodeOpener& opener, NodeReader& reader, const OpenOptions& options);
 

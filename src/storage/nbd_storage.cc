@@ -44,7 +44,7 @@ std::shared_ptr<NbdConnection> connect(const NbdClientOptions& options, std::uin
     } catch (const Error& error) {
       const bool may_come = error.code() == std::errc::connection_refused ||
                             error.code() == std::errc::no_such_file_or_directory;
-      if (!may_come || Clock::now() + kRetryInterval > deadline) throw error.within(options.name);
+      if (!may_come || Clock::now() + kRetryInterval > deadline) throw;
     }
     std::this_thread::sleep_for(kRetryInterval);
   }

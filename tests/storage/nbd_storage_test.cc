@@ -344,8 +344,7 @@ class NbdStorageTls : public NbdStorage {
 
 TEST_F(NbdStorageTls, PresharedKeysLetIn) {
   NbdClientOptions with_key = options();
-  with_key.tls =
-      NbdClientTls{.directory = directory_.file(""), .uses_psk = true, .username = "alice"};
+  with_key.tls = NbdClientTls{.psk_file = directory_.file("keys.psk"), .username = "alice"};
   const auto storage = open_nbd_storage(with_key);
   const Bytes bytes = pattern(100'000, 13);
   storage->write(1, bytes);
@@ -358,8 +357,7 @@ TEST_F(NbdStorageTls, WrongKeysAndNoKeysDoNot) {
   std::filesystem::create_directory(directory_.file("wrong"));
   make_keys(directory_.file("wrong/keys.psk"));
   NbdClientOptions with_key = options();
-  with_key.tls =
-      NbdClientTls{.directory = directory_.file("wrong"), .uses_psk = true, .username = "alice"};
+  with_key.tls = NbdClientTls{.psk_file = directory_.file("wrong/keys.psk"), .username = "alice"};
   EXPECT_THROW(open_nbd_storage(with_key), Error);
 }
 
