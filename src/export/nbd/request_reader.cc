@@ -9,6 +9,11 @@ namespace {
 
 /// Payloads from here on that have not arrived whole are received where they will stay.
 constexpr std::size_t kApartFromBytes = 32 * 1024;
+/// Memory of large payloads is kept for the next ones up to this size, and so many of them. Beside
+/// them, any request has room in the budget.
+constexpr std::size_t kKeptBytesMax = 4 << 20;
+constexpr std::size_t kKeptMax = 4;
+static_assert(kKeptMax * kKeptBytesMax + kPayloadBytesDefault <= MemoryBudget::kBytes);
 /// What may have to lie in the buffer in one piece.
 constexpr std::size_t kPieceBytes = kApartFromBytes + sizeof(ExtendedRequest);
 static_assert(kPieceBytes < RequestReader::kBufferBytesMax / 2);
@@ -83,15 +88,29 @@ void RequestReader::begin_apart(Incoming&& incoming) {
   Unfinished unfinished{
       .incoming = std::move(incoming), .bytes = nullptr, .missing_bytes = payload_bytes - here};
   if (unfinished.incoming.refusal == WireError::none) {
-    auto bytes = std::make_shared<ReceivedBytes>(0);
-    bytes->share.emplace(budget_, payload_bytes);
-    bytes->memory = Buffer(payload_bytes);
-    std::memcpy(bytes->memory.data(), buffer_->memory.data() + begin_, here);
-    unfinished.incoming.payload = bytes->memory.span();
-    unfinished.bytes = std::move(bytes);
+    unfinished.bytes = memory_apart(payload_bytes);
+    const std::span<std::byte> payload = unfinished.bytes->memory.span().first(payload_bytes);
+    std::memcpy(payload.data(), buffer_->memory.data() + begin_, here);
+    unfinished.incoming.payload = payload;
   }
   begin_ = end_;
   unfinished_ = std::move(unfinished);
+}
+
+std::shared_ptr<ReceivedBytes> RequestReader::memory_apart(std::size_t bytes) {
+  const auto is_unused = [](const std::shared_ptr<ReceivedBytes>& kept) {
+    return kept->users.load(std::memory_order_acquire) == 0;
+  };
+  const auto fits = std::find_if(apart_.begin(), apart_.end(), [&](const auto& kept) {
+    return is_unused(kept) && kept->memory.size() >= bytes;
+  });
+  if (fits != apart_.end()) return *fits;
+  std::erase_if(apart_, is_unused);  // too small for what comes now
+  auto fresh = std::make_shared<ReceivedBytes>(0);
+  fresh->share.emplace(budget_, bytes);
+  fresh->memory = Buffer(bytes);
+  if (bytes <= kKeptBytesMax && apart_.size() < kKeptMax) apart_.push_back(fresh);
+  return fresh;
 }
 
 void RequestReader::finish_apart(std::vector<Incoming>& into) {
@@ -124,8 +143,10 @@ void RequestReader::receive(Buffer& spare) {
 }
 
 std::span<std::byte> RequestReader::room() {
-  if (unfinished_ && unfinished_->bytes)
-    return unfinished_->bytes->memory.span().last(unfinished_->missing_bytes);
+  if (unfinished_ && unfinished_->bytes) {
+    const std::size_t payload_bytes = unfinished_->incoming.request.payload_bytes;
+    return unfinished_->bytes->memory.span().first(payload_bytes).last(unfinished_->missing_bytes);
+  }
   make_room();
   const std::span<std::byte> free = buffer_->memory.span().subspan(end_);
   return unfinished_ ? free.first(std::min(free.size(), unfinished_->missing_bytes)) : free;
@@ -154,6 +175,7 @@ void RequestReader::rest(Buffer& spare) {
   if (unfinished_ || arrived() > 0 || is_at_end_) return;
   spare = {};
   buffer_.reset();
+  apart_.clear();
   begin_ = end_ = 0;
   wanted_bytes_ = kBufferBytesMin;
   transport_.wait();

@@ -89,6 +89,7 @@ class RequestReader {
   bool take_one(std::vector<Incoming>& into);
   bool take_payload(Incoming&& incoming, std::vector<Incoming>& into);
   void begin_apart(Incoming&& incoming);
+  std::shared_ptr<ReceivedBytes> memory_apart(std::size_t bytes);
   void finish_apart(std::vector<Incoming>& into);
 
   /// One system call's bytes.
@@ -109,6 +110,8 @@ class RequestReader {
   std::size_t end_ = 0;
   std::size_t wanted_bytes_ = kBufferBytesMin;  ///< the next buffer's size
   std::optional<Unfinished> unfinished_;
+  /// Memory of large payloads, to be used again: having it anew costs more than filling it.
+  std::vector<std::shared_ptr<ReceivedBytes>> apart_;
 };
 
 }  // namespace qcowkit::nbd
