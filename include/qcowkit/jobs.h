@@ -38,8 +38,8 @@ struct CopyOptions {
   std::optional<std::uint64_t> length_bytes = {};
   /// Bytes of data that are copied in a second; holes cost nothing. 0: no limit.
   std::uint64_t bytes_per_second = 0;
-  /// If set, sectors that cannot be read are taken for zeroes and told of here: where they would
-  /// lie in the target, and what was wrong. Called by several threads at once.
+  /// If set, sectors that cannot be read are taken for zeroes and told of here, in order: where
+  /// they lie in the target, and what was wrong. From one thread at a time.
   std::function<void(std::uint64_t guest_offset, const Error& error)> on_read_error = {};
   ProgressSink progress;
   std::stop_token stop;

@@ -111,8 +111,7 @@ void print_plan(const BenchOptions& options, Console& console) {
       options.count, options.write ? "write" : "read", options.request_bytes, options.depth,
       options.offset, options.step_bytes);
   if (options.flush_interval != 0) {
-    console.print("Sending flush every {} {}requests\n", options.flush_interval,
-                  options.flushes_among_writes ? "in-flight " : "");
+    console.print("Sending flush every {} requests\n", options.flush_interval);
   }
 }
 

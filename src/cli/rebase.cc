@@ -106,12 +106,15 @@ void Rebase::run() {
 }
 
 std::unique_ptr<Image> Rebase::open_new_backing(const Image& image) const {
+  const std::string path = resolve_reference(image.filename(), backing_file_);
   try {
-    const ImageName name = parse_image_name(resolve_reference(image.filename(), backing_file_),
-                                            false, arguments_.value("-F"));
-    return open_image(name, secrets_, backing_options_);
+    return open_image(parse_image_name(path, false, arguments_.value("-F")), secrets_,
+                      backing_options_);
   } catch (const Failure& e) {
-    throw Failure(fmt::format("Could not open new backing file '{}': {}", backing_file_, e.what()));
+    std::string_view reason = e.what();
+    const std::string prefix = fmt::format("Could not open '{}': ", path);
+    if (reason.starts_with(prefix)) reason.remove_prefix(prefix.size());
+    throw Failure(fmt::format("Could not open new backing file '{}': {}", backing_file_, reason));
   }
 }
 

@@ -32,7 +32,8 @@ class CopyJob {
  private:
   void prepare(CopyItem& item) const;
   void read(CopyItem& item) const;
-  void read_salvaging(const CopyPiece& piece, std::uint64_t begin, std::span<std::byte> into) const;
+  void read_piece(const CopyPiece& piece, std::uint64_t begin, std::uint64_t end,
+                  CopyItem& item) const;
   void find_zeroes(CopyItem& item) const;
   void compress(CopyItem& item) const;
 
@@ -80,6 +81,9 @@ void CopyJob::run() {
       },
       [&](CopyItem& item) {
         if (shape_.in_order) write(item);
+        for (const ReadFailure& failure : item.failures) {
+          options_.on_read_error(failure.target_offset, failure.error);
+        }
         limit.wait_after(moved_bytes(item));
         progress.advance_to(item.end);
         return true;
@@ -105,31 +109,29 @@ void CopyJob::read(CopyItem& item) const {
     for (std::uint64_t at = span.begin; at < span.end;) {
       while (piece->end <= at) ++piece;
       const std::uint64_t end = std::min(piece->end, span.end);
-      const std::span<std::byte> into = bytes_of(item, at, end);
       if (piece->content == Content::zero) {
+        const std::span<std::byte> into = bytes_of(item, at, end);
         std::memset(into.data(), 0, into.size());
       } else {
-        read_salvaging(*piece, at, into);
+        read_piece(*piece, at, end, item);
       }
       at = end;
     }
   }
 }
 
-// What cannot be read ends the copy, or is told and taken for zeroes.
-void CopyJob::read_salvaging(const CopyPiece& piece, std::uint64_t begin,
-                             std::span<std::byte> into) const {
+// What cannot be read ends the copy, or is noted and taken for zeroes.
+void CopyJob::read_piece(const CopyPiece& piece, std::uint64_t begin, std::uint64_t end,
+                         CopyItem& item) const {
+  const std::span<std::byte> into = bytes_of(item, begin, end);
   const std::uint64_t source_offset = piece.source_offset + (begin - piece.begin);
-  if (!options_.on_read_error) {
-    piece.source->read(source_offset, into);
-    return;
-  }
   try {
     piece.source->read(source_offset, into);
     return;
   } catch (const Error&) {
-    // Which sectors it is shows when each is read by itself.
+    if (!options_.on_read_error) throw;
   }
+  // Which sectors it is shows when each is read by itself.
   for (std::uint64_t done = 0; done < into.size();) {
     const std::uint64_t in_sector = (source_offset + done) % kSectorBytes;
     const std::span<std::byte> sector =
@@ -138,7 +140,7 @@ void CopyJob::read_salvaging(const CopyPiece& piece, std::uint64_t begin,
       piece.source->read(source_offset + done, sector);
     } catch (const Error& error) {
       std::memset(sector.data(), 0, sector.size());
-      options_.on_read_error(begin + done, error);
+      item.failures.push_back({begin + done, error});
     }
     done += sector.size();
   }

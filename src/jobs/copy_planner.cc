@@ -85,8 +85,9 @@ CopyShape::CopyShape(const CopyRequest& request, const Image& target)
   // Sharing would leave a target that is to be fully allocated without space of its own. Clusters
   // that an old target already has are written where they are.
   const bool is_new = options.target_is_zero || options.target_has_backing;
-  may_clone = options.sparse_bytes != 0 && !options.compress && (is_new || !has_clusters) &&
-              is_aligned(unit_bytes, Cloner::kAlignment) && unit_bytes >= target.cluster_size();
+  may_clone = options.sparse_bytes != 0 && !options.compress && !options.on_read_error &&
+              (is_new || !has_clusters) && is_aligned(unit_bytes, Cloner::kAlignment) &&
+              unit_bytes >= target.cluster_size();
   in_order = has_clusters && !options.out_of_order_writes;
 }
 
@@ -98,6 +99,7 @@ bool CopyPlanner::next(CopyItem& item) {
     const CopyPiece piece = walk_.at(position_);
     item.begin = position_;
     item.pieces.clear();
+    item.failures.clear();
     const bool has_whole_units = whole_units_end(piece) > position_;
     const Cloner::Verdict verdict = verdict_on(piece);
     if (has_whole_units &&

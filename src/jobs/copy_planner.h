@@ -10,6 +10,12 @@
 
 namespace qcowkit {
 
+/// A sector of the source that could not be read.
+struct ReadFailure {
+  std::uint64_t target_offset;
+  Error error;
+};
+
 /// One step of a copy: the target's guest bytes [begin, end). Reused from step to step, so that its
 /// memory is allocated once.
 struct CopyItem {
@@ -26,6 +32,7 @@ struct CopyItem {
   std::vector<UnitSpan> searched;             ///< `spans` in the making
   Buffer buffer;                              ///< the bytes of [begin, end)
   std::vector<CompressedCluster> compressed;  ///< of the spans that are copied, in their order
+  std::vector<ReadFailure> failures;          ///< that the copy goes on after
 };
 
 /// What a copy's options come to, for these images.
