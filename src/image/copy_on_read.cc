@@ -43,6 +43,14 @@ class CopyOnReadStorage final : public ImageStorage {
     const Range range(ranges_, 0, RangeLock::kToTheEnd, RangeLock::Mode::exclusive);
     ImageStorage::resize(new_size_bytes, preallocation);
   }
+  /// Zeroes that are to be copied are none yet: whoever knows of a hole need not read it.
+  StorageExtent extent_at(std::uint64_t host_offset, std::uint64_t length_bytes) const override {
+    StorageExtent found = ImageStorage::extent_at(host_offset, length_bytes);
+    if (found.is_hole && host_offset < size() && image().cluster_size() != 0) {
+      found.is_hole = !is_to_be_copied(map(host_offset, found.length_bytes));
+    }
+    return found;
+  }
 
  protected:
   void read_guest(std::uint64_t guest_offset, std::span<std::byte> into) override;

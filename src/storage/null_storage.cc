@@ -41,8 +41,10 @@ class NullStorage final : public Storage {
     require_inside(host_offset, total_bytes(from));
     take_time();
   }
-  /// As cheap as any other write, so there is no need to fall back on one.
-  bool write_zeroes(std::uint64_t host_offset, std::uint64_t length_bytes, ZeroOptions) override {
+  /// As the reference has it, only by writing zeroes.
+  bool write_zeroes(std::uint64_t host_offset, std::uint64_t length_bytes,
+                    ZeroOptions options) override {
+    if (options.no_fallback) return false;
     require_inside(host_offset, length_bytes);
     take_time();
     return true;

@@ -104,7 +104,10 @@ void WindowStorage::readv(std::uint64_t host_offset, std::span<const iovec> into
 }
 
 void WindowStorage::resize(std::uint64_t new_size_bytes, Preallocation preallocation) {
-  if (fixed_size_) throw Error(Errc::unsupported, "Cannot resize fixed-size raw disks");
+  if (fixed_size_) {
+    throw Error(std::make_error_code(std::errc::operation_not_supported),
+                "Cannot resize fixed-size raw disks");
+  }
   if (new_size_bytes > kOffsetMax - offset_) {
     throw os_error(EFBIG, fmt::format("{}: resize to {} bytes", name(), new_size_bytes));
   }

@@ -109,6 +109,8 @@ TEST_F(CopyOnRead, ZeroesAreKeptAsZeroClusters) {
   EXPECT_EQ(own(0), ExtentKind::zero);
   EXPECT_EQ(own(20), ExtentKind::zero);
   EXPECT_EQ(own(21), ExtentKind::unallocated);
+  EXPECT_TRUE(storage->extent_at(20 * kCluster, 1).is_hole);
+  EXPECT_FALSE(storage->extent_at(21 * kCluster, 1).is_hole);
   storage->close();
 }
 

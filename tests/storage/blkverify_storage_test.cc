@@ -57,6 +57,17 @@ TEST(BlkverifyStorage, DifferenceIsReportedWhereItBegins) {
   pair.both->read(5001, std::span(bytes).first(10'000));
 }
 
+TEST(BlkverifyStorage, HoleIsWhatBothCallOne) {
+  Pair pair;
+  pair.both->resize(32'768, Preallocation::off);
+  pair.test->write(8192, Bytes(4096, std::byte{1}));
+  pair.raw->write(16'384, Bytes(4096, std::byte{1}));
+  EXPECT_TRUE(pair.both->extent_at(0, 32'768).is_hole);
+  EXPECT_EQ(pair.both->extent_at(0, 32'768).length_bytes, 8192U);
+  EXPECT_FALSE(pair.both->extent_at(8192, 1).is_hole);
+  EXPECT_FALSE(pair.both->extent_at(16'384, 1).is_hole);
+}
+
 TEST(BlkverifyStorage, LargeReadIsComparedToItsLastByte) {
   Pair pair;
   constexpr std::size_t kBytes = (std::size_t{3} << 20) + 77;

@@ -51,6 +51,12 @@ TEST(NullStorage, WriteAndZeroesPastTheEndFail) {
             std::errc::no_space_on_device);
 }
 
+TEST(NullStorage, HasNoFastWayToZeroes) {
+  const auto storage = make_null_storage({});
+  EXPECT_FALSE(storage->write_zeroes(0, 512, {.no_fallback = true}));
+  EXPECT_TRUE(storage->write_zeroes(0, 512, {}));
+}
+
 TEST(NullStorage, ResizeIsRefused) {
   const auto storage = make_null_storage({});
   EXPECT_EQ(error_of([&] { storage->resize(1, Preallocation::off); }).message(),
