@@ -136,7 +136,7 @@ struct FileOptions {
   Locking locking = Locking::automatic;
 };
 
-/// Opens a regular file or a block device.
+/// Opens a regular file or a device. Character devices have the size that they tell of, often 0.
 /// Throws `Error`: the errno of the system call that failed, or `Errc::in_use`.
 std::unique_ptr<Storage> open_file(const std::string& path, const FileOptions& options);
 

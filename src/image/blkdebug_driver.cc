@@ -1,7 +1,10 @@
 // Nodes of the driver "blkdebug", and its rules as options.
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <array>
 #include <limits>
+#include <span>
 
 #include "image/storage_drivers.h"
 #include "storage/blkdebug.h"
@@ -52,17 +55,22 @@ BlkdebugSetState read_set_state(NodeReader& rule) {
 /// The rules "section.0.*", "section.1.*", ...
 template <typename Rule>
 void read_rules(NodeReader& reader, std::string_view section, Rule (*read)(NodeReader&),
-                std::vector<Rule>& rules) {
+                std::span<const std::string_view> known, std::vector<Rule>& rules) {
   for (std::size_t index = 0;; ++index) {
     const std::string name = fmt::format("{}.{}", section, index);
     if (!reader.has_child(name)) return;
     NodeReader rule(reader.take_child(name));
+    for (const auto& [key, value] : rule.all().values()) {
+      if (std::ranges::find(known, key) != known.end()) continue;
+      throw invalid(fmt::format("[{}] section doesn't support the option '{}'", section, key));
+    }
     rules.push_back(read(rule));
-    if (rule.left().empty()) continue;
-    throw invalid(fmt::format("[{}] section doesn't support the option '{}'", section,
-                              rule.left().values().begin()->first));
   }
 }
+
+constexpr std::array<std::string_view, 7> kInjectErrorOptions = {
+    "event", "state", "iotype", "errno", "sector", "once", "immediately"};
+constexpr std::array<std::string_view, 3> kSetStateOptions = {"event", "state", "new_state"};
 
 void read_lengths(NodeReader& reader, BlkdebugOptions& options) {
   const std::pair<std::string_view, std::uint64_t*> lengths[] = {
@@ -85,8 +93,8 @@ OpenedNode open_blkdebug(NodeOpener& opener, NodeReader& reader, const OpenOptio
     opener.enter_other(options, config);
     read_blkdebug_config(config, rules);
   }
-  read_rules(reader, "inject-error", read_inject_error, rules.inject_error);
-  read_rules(reader, "set-state", read_set_state, rules.set_state);
+  read_rules(reader, "inject-error", read_inject_error, kInjectErrorOptions, rules.inject_error);
+  read_rules(reader, "set-state", read_set_state, kSetStateOptions, rules.set_state);
   OpenedNode child = opener.open_storage(reader.take_required_child("image"),
                                          options_of_filtered(options), NodeRole::protocol);
   read_lengths(reader, rules);
@@ -94,6 +102,7 @@ OpenedNode open_blkdebug(NodeOpener& opener, NodeReader& reader, const OpenOptio
   const Driver& driver = require_driver("blkdebug");
   OpenedNode opened;
   opened.label = label_over(driver, reader.all(), "image", child.label);
+  opened.label.hides_allocation = true;
   NodeOptions without_config = reader.all();
   without_config.remove("config");
   const bool is_nameable = !LabelBuilder(driver.name).add_strong_options(driver, without_config);

@@ -43,7 +43,8 @@ OpenedNode open_blkverify(NodeOpener& opener, NodeReader& reader, const OpenOpti
       .exact = has_name ? fmt::format("blkverify:{}:{}", raw.label.exact, test.label.exact) : "",
       .json = label.json(),
       .location = {},
-      .driver = "blkverify"};
+      .driver = "blkverify",
+      .hides_allocation = true};
   opened.storage =
       make_blkverify_storage(std::move(test.storage), std::move(raw.storage), options.on_mismatch);
   return opened;

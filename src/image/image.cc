@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/zero_detect.h"
 #include "image/image_impl.h"
 #include "image/named.h"
 
@@ -46,12 +47,17 @@ void Image::read(std::uint64_t guest_offset, std::span<std::byte> into) {
 void Image::write(std::uint64_t guest_offset, std::span<const std::byte> from) {
   impl_->require_range(guest_offset, from.size());
   if (from.empty()) return;
+  if (impl_->detect_zeroes != DetectZeroes::off && is_zero(from)) {
+    write_zeroes(guest_offset, from.size(), impl_->detect_zeroes == DetectZeroes::unmap);
+    return;
+  }
   impl_->change([&](Layer& layer) { layer.write({guest_offset}, from); });
 }
 
 void Image::write_zeroes(std::uint64_t guest_offset, std::uint64_t length_bytes, bool may_unmap) {
   impl_->require_range(guest_offset, length_bytes);
   if (length_bytes == 0) return;
+  may_unmap = may_unmap && !impl_->ignores_discards;
   impl_->change([&](Layer& layer) { layer.write_zeroes({guest_offset}, length_bytes, may_unmap); });
 }
 
@@ -60,18 +66,16 @@ bool Image::try_write_zeroes(std::uint64_t guest_offset, std::uint64_t length_by
   impl_->require_range(guest_offset, length_bytes);
   if (length_bytes == 0) return true;
   bool done = false;
-  impl_->change([&](auto& layer) {
-    if constexpr (requires { layer.try_write_zeroes(GuestOffset{}, 0, false); }) {
-      done = layer.try_write_zeroes({guest_offset}, length_bytes,
-                                    may_unmap && !impl_->ignores_discards);
-    }
+  may_unmap = may_unmap && !impl_->ignores_discards;
+  impl_->change([&](Layer& layer) {
+    done = layer.try_write_zeroes({guest_offset}, length_bytes, may_unmap);
   });
   return done;
 }
 
 void Image::discard(std::uint64_t guest_offset, std::uint64_t length_bytes) {
   impl_->require_range(guest_offset, length_bytes);
-  if (length_bytes == 0) return;
+  if (length_bytes == 0 || impl_->ignores_discards) return;
   impl_->change([&](Layer& layer) { layer.discard({guest_offset}, length_bytes); });
 }
 
@@ -141,8 +145,13 @@ ImageInfo Image::info() const {
   info.format = impl_->format;
   named(impl_->filename, [&] {
     impl_->layer->describe(info);
-    info.allocated_bytes = impl_->layer->storage().allocated_bytes();
+    if (!impl_->label.hides_allocation) {
+      info.allocated_bytes = impl_->layer->storage().allocated_bytes();
+    }
   });
+  if (!info.cluster_size_bytes && impl_->label.cluster_bytes != 0) {
+    info.cluster_size_bytes = impl_->label.cluster_bytes;
+  }
   info.encrypted = impl_->layer->is_encrypted();
   info.backing_file_resolved = impl_->backing_path;
   return info;

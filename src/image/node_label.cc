@@ -13,7 +13,7 @@ namespace {
 
 /// The reference shows members in an order of its own; these are those that come in front of or
 /// behind each other there. Others stand at the end, by their names.
-constexpr std::array<std::string_view, 31> kOrder = {
+constexpr std::array<std::string_view, 39> kOrder = {
     "encrypt.key-secret",
     "opt-write-zero",
     "max-write-zero",
@@ -41,6 +41,14 @@ constexpr std::array<std::string_view, 31> kOrder = {
     "key-secret",
     "rewrite-corrupted",
     "vote-threshold",
+    "inject-error.0.iotype",
+    "set-state.0.new_state",
+    "inject-error.0.errno",
+    "inject-error.1.errno",
+    "inject-error.0.event",
+    "inject-error.1.event",
+    "set-state.0.state",
+    "inject-error.0.sector",
     "inject-error.",
     "set-state.",
     "opt-discard",
@@ -107,10 +115,10 @@ NodeLabel label_over(const Driver& driver, const NodeOptions& options, std::stri
   LabelBuilder builder(driver.name);
   builder.add_strong_options(driver, options);
   builder.add_json(child_name, child.json);
-  return {.exact = {},
-          .json = builder.json(),
-          .location = child.location,
-          .driver = child.location ? std::string() : child.driver};
+  NodeLabel label = child;
+  label.exact.clear();
+  label.json = builder.json();
+  return label;
 }
 
 }  // namespace qcowkit

@@ -1,6 +1,7 @@
 // How a node is called: a file name if there is one that means the same, else all that it is.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,10 @@ struct NodeLabel {
   std::optional<std::string> location;
   /// The driver of a node without a location.
   std::string driver = {};
+  /// How much host space is in use cannot be told: there are several copies, or rules between.
+  bool hides_allocation = false;
+  /// The unit of allocation of the format below, in bytes; 0: none.
+  std::uint64_t cluster_bytes = 0;
 
   /// What users are shown.
   std::string shown() const { return exact.empty() ? "json:" + json : exact; }

@@ -100,6 +100,7 @@ OpenOptions options_of_file(const OpenOptions& options) {
   file.references = options.references;
   file.listener = options.listener;
   file.objects = options.objects;
+  file.on_mismatch = options.on_mismatch;
   file.unlock = options.unlock;
   return file;
 }

@@ -102,6 +102,7 @@ void Image::Impl::make_label() {
   }
   label = file_label;
   label.json = builder.json();
+  if (layer->cluster_size() != 0) label.cluster_bytes = layer->cluster_size();
   if (!is_plain || !is_over_protocol) label.exact.clear();
 }
 
@@ -184,15 +185,14 @@ void Image::Impl::open_backing(NodeOpener& opener, NodeReader& reader,
     }
     return;
   }
+  const bool is_only_named = !reader.has("backing") && !reader.has_child("backing");
+  if (is_only_named && !stored.name.empty() && backing_path.empty()) {
+    throw invalid(fmt::format("Cannot generate a base directory for {} nodes", file_label.driver));
+  }
   try {
     NodeReader::Child given = reader.take_child_or_reference("backing");
     if (given.is_null) return;
     if (given.options.empty() && stored.name.empty() && own.backing_file.empty()) return;
-    const bool is_needed = given.options.empty() && own.backing_file.empty();
-    if (is_needed && backing_path.empty()) {
-      throw invalid(
-          fmt::format("Cannot generate a base directory for {} nodes", file_label.driver));
-    }
     NodeOpener backing_opener = opener.for_backing(opener.files());
     OpenOptions backing_options = options_of_backing(own);
     NodeOptions tree =

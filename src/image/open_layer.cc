@@ -3,7 +3,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cstring>
 #include <vector>
 
 #include "formats/luks/luks_layer.h"
@@ -22,6 +24,20 @@ namespace {
 Error invalid(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
 
 const std::string kEncrypt = "encrypt.";
+
+/// Throws unless the first bytes are those of the format, of whichever version, in the reference's
+/// words.
+void require_signature(Storage& storage, const std::string& format) {
+  constexpr std::string_view kQcow = "QFI\xfb";
+  const std::string_view expected = format == "luks" ? "LUKS\xba\xbe" : kQcow;
+  std::array<std::byte, 6> found;
+  storage.read(0, found);
+  if (std::memcmp(found.data(), expected.data(), expected.size()) == 0) return;
+  const std::string_view message = format == "qcow"    ? "Image not in qcow format"
+                                   : format == "qcow2" ? "Image is not in qcow2 format"
+                                                       : "Volume is not in LUKS format";
+  throw Error(Errc::not_an_image, std::string(message));
+}
 
 OpenedLayer open_raw(LayerRequest request, NodeReader& reader) {
   const std::optional<std::uint64_t> offset = reader.take_size("offset");
@@ -117,9 +133,11 @@ OpenedLayer open_qcow2(LayerRequest request, NodeReader& reader) {
   layer_options.secret = options.secret;
   layer_options.read_only = options.read_only;
   layer_options.for_check = options.for_check;
-  layer_options.metadata = {options.l2_cache_bytes, options.refcount_cache_bytes,
-                            options.discard_pass_through,
-                            options.read_only ? overlap::kNone : options.overlap_checks};
+  layer_options.metadata = {
+      options.l2_cache_bytes,       options.refcount_cache_bytes,
+      options.discard_pass_through, options.read_only ? overlap::kNone : options.overlap_checks,
+      options.lazy_refcounts,       options.cache_clean_interval_seconds,
+      options.l2_cache_entry_bytes};
   opened.layer = std::make_unique<qcow2::Qcow2Layer>(
       std::move(request.storage), std::move(data_file), std::move(header), layer_options);
   return opened;
@@ -140,10 +158,13 @@ OpenedLayer open_layer(LayerRequest request, NodeReader& reader) {
                 fmt::format("images of the format '{}' have no internal snapshots", format));
   }
   if (format == "raw") return open_raw(std::move(request), reader);
+  if (find_driver(format) == nullptr) {
+    throw Error(Errc::unsupported, fmt::format("Unknown driver '{}'", format));
+  }
+  require_signature(*request.storage, format);
   if (format == "luks") return open_luks(std::move(request), reader);
   if (format == "qcow") return open_qcow1(std::move(request), reader);
-  if (format == "qcow2") return open_qcow2(std::move(request), reader);
-  throw Error(Errc::unsupported, fmt::format("Unknown driver '{}'", format));
+  return open_qcow2(std::move(request), reader);
 }
 
 }  // namespace qcowkit

@@ -16,6 +16,8 @@ namespace qcowkit {
 
 namespace {
 
+constexpr std::uint32_t kSectorBytes = 512;
+
 bool is_direct(CacheMode cache) noexcept {
   return cache == CacheMode::none || cache == CacheMode::directsync;
 }
@@ -42,7 +44,6 @@ void expect_sensible(const FileOptions& options) {
 }
 
 const char* kind_name(mode_t mode) noexcept {
-  if (S_ISCHR(mode)) return "a character device";
   if (S_ISFIFO(mode)) return "a pipe";
   if (S_ISSOCK(mode)) return "a socket";
   return "of an unknown kind";
@@ -51,9 +52,10 @@ const char* kind_name(mode_t mode) noexcept {
 FileKind expect_kind(mode_t mode) {
   if (S_ISREG(mode)) return FileKind::regular;
   if (S_ISBLK(mode)) return FileKind::block_device;
+  if (S_ISCHR(mode)) return FileKind::character_device;
   if (S_ISDIR(mode)) throw Error(std::make_error_code(std::errc::is_a_directory), "Is a directory");
   throw Error(Errc::unsupported,
-              fmt::format("It is {}, neither a regular file nor a block device", kind_name(mode)));
+              fmt::format("It is {}, neither a regular file nor a device", kind_name(mode)));
 }
 
 [[noreturn]] void fail_errno(int error) {
@@ -94,6 +96,7 @@ FileStorage::Opened FileStorage::open_descriptor(const std::string& path,
     if (::ioctl(fd, BLKSSZGET, &sector_bytes) != 0) fail_errno(errno);
     opened.device_sector_bytes = static_cast<std::uint32_t>(sector_bytes);
   }
+  if (opened.kind == FileKind::character_device) opened.device_sector_bytes = kSectorBytes;
   set_status_flags(fd, is_direct(options.cache));
   if (options.locking == Locking::automatic) {
     opened.is_locked = lock_file(fd, !options.read_only, path) == LockOutcome::held;

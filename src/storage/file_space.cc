@@ -55,7 +55,7 @@ int FileSpace::try_ioctl(std::atomic<bool>& is_possible, unsigned long request,
 
 int FileSpace::zero(std::uint64_t host_offset, std::uint64_t length_bytes,
                     bool no_fallback) noexcept {
-  if (kind_ == FileKind::block_device) {
+  if (kind_ != FileKind::regular) {
     return no_fallback ? EOPNOTSUPP
                        : try_ioctl(can_zero_device_, BLKZEROOUT, host_offset, length_bytes);
   }
@@ -72,7 +72,7 @@ int FileSpace::punch(std::uint64_t host_offset, std::uint64_t length_bytes) noex
 }
 
 int FileSpace::discard(std::uint64_t host_offset, std::uint64_t length_bytes) noexcept {
-  return kind_ == FileKind::block_device
+  return kind_ != FileKind::regular
              ? try_ioctl(can_discard_device_, BLKDISCARD, host_offset, length_bytes)
              : punch(host_offset, length_bytes);
 }

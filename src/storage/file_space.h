@@ -10,7 +10,7 @@
 
 namespace qcowkit {
 
-enum class FileKind { regular, block_device };
+enum class FileKind { regular, block_device, character_device };
 
 /// Asks the kernel for what may or may not be possible on this file, and remembers what is not.
 /// Thread-safe. Every function returns 0, EOPNOTSUPP where there is no such way, or another errno.

@@ -72,17 +72,22 @@ int FileStorage::write_range(std::uint64_t host_offset, std::span<const iovec> f
 
 void FileStorage::flush() {
   if (options_.read_only || options_.cache == CacheMode::unsafe) return;
+  if (kind_ == FileKind::character_device) return;  // there is nothing to be durable
   const int error = group_flush_([this] { return ::fdatasync(fd_.get()) == 0 ? 0 : errno; });
   if (error != 0) throw os_error(error, fmt::format("{}: flush", name_));
 }
 
 int FileStorage::sync_if_write_through() {
   // O_DSYNC covers write(2) alone; what allocates, truncates or copies needs this.
-  if (!is_write_through()) return 0;
+  if (!is_write_through() || kind_ == FileKind::character_device) return 0;
   return group_flush_([this] { return ::fdatasync(fd_.get()) == 0 ? 0 : errno; });
 }
 
 std::uint64_t FileStorage::size() const {
+  if (kind_ == FileKind::character_device) {
+    const off_t end = ::lseek(fd_.get(), 0, SEEK_END);
+    return end < 0 ? 0 : static_cast<std::uint64_t>(end);
+  }
   if (is_device()) {
     std::uint64_t bytes = 0;
     if (::ioctl(fd_.get(), BLKGETSIZE64, &bytes) != 0) {

@@ -59,7 +59,7 @@ class FileStorage final : public Storage {
   FileStorage(std::string path, const FileOptions& options, Opened opened);
 
   void require_writable() const;
-  bool is_device() const noexcept { return kind_ == FileKind::block_device; }
+  bool is_device() const noexcept { return kind_ != FileKind::regular; }
   /// Each write is durable when it returns.
   bool is_write_through() const noexcept {
     return options_.cache == CacheMode::writethrough || options_.cache == CacheMode::directsync;

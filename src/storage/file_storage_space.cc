@@ -151,9 +151,8 @@ void FileStorage::resize(std::uint64_t new_size_bytes, Preallocation preallocati
   const std::uint64_t old_size = size();
   if (is_device()) {
     if (new_size_bytes <= old_size) return;
-    throw Error(
-        std::make_error_code(std::errc::no_space_on_device),
-        fmt::format("{}: Cannot grow a device of {} bytes to {}", name_, old_size, new_size_bytes));
+    throw Error(std::make_error_code(std::errc::no_space_on_device),
+                fmt::format("{}: Cannot grow device files", name_));
   }
   const FileExtents::Change change(extents_);
   const bool preallocates = new_size_bytes > old_size && (preallocation == Preallocation::falloc ||

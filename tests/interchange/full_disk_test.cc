@@ -98,7 +98,7 @@ TEST_F(FullDisk, OutputThatCannotBeWrittenIsAnError) {
 TEST_F(FullDisk, ACharacterDeviceIsNoTarget) {
   const CommandResult result =
       test::run({QCOWKIT_TOOL, "convert", "-O", "raw", source_, "/dev/full"});
-  expect_failure(result, "/dev/full", "character device");
+  expect_failure(result, "/dev/full", "Cannot grow device files");
 }
 
 }  // namespace

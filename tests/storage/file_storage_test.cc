@@ -89,10 +89,17 @@ TEST(OpenFile, PipeIsRefusedWithoutWaitingForItsOtherEnd) {
   }
 }
 
-TEST(OpenFile, CharacterDeviceIsRefused) {
-  const Error error = error_of([] { open_file("/dev/null", reading()); });
-  EXPECT_EQ(error.code(), Errc::unsupported);
-  EXPECT_NE(error.message().find("a character device"), std::string::npos) << error.message();
+TEST(OpenFile, CharacterDeviceHasNoSizeAndCannotGrow) {
+  const auto storage = open_file("/dev/null", {});
+  EXPECT_EQ(storage->size(), 0);
+  EXPECT_FALSE(storage->can_grow());
+  storage->flush();
+  storage->discard(0, 4096);
+  const Error error = error_of([&] { storage->resize(4096, Preallocation::off); });
+  EXPECT_EQ(error.message(), "/dev/null: Cannot grow device files");
+  EXPECT_EQ(error_of([&] { storage->write_zeroes(0, 4096, {.may_unmap = true}); }).code(),
+            std::errc::no_space_on_device);
+  storage->close();
 }
 
 TEST(OpenFile, ContradictingOptionsAreRefused) {
