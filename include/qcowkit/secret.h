@@ -37,4 +37,10 @@ class Secret {
   std::vector<std::byte> bytes_;
 };
 
+/// Decrypts what was encrypted with AES-256 in CBC mode, with the padding of PKCS #7. The key has
+/// 32 bytes, the initialisation vector 16. Throws `Error` (invalid_argument) for other lengths and
+/// for padding that no encryption would have added.
+Secret decrypt_secret(const Secret& ciphertext, const Secret& key,
+                      const Secret& initialisation_vector);
+
 }  // namespace qcowkit

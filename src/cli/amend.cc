@@ -55,7 +55,7 @@ int run(const Arguments& arguments, Console& console) {
   }
 
   const bool shows_progress = arguments.has("-p") && !arguments.has("-q");
-  AmendOptions changes = amend_options_from(list, *image, secrets);
+  AmendOptions changes = amend_options_from(list, *image, secrets, console.program());
   changes.force = arguments.has("--force");
   Progress progress(console, Progress::mode(!shows_progress, shows_progress));
   changes.progress = progress.sink();

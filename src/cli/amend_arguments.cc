@@ -17,15 +17,28 @@ namespace {
 
 constexpr std::uint64_t kSectorBytes = 512;
 
+/// True if a new image could be made with these options.
+bool are_creation_options(std::string_view format, std::string_view list) {
+  std::vector<FormatOption> known;
+  for (const FormatOption& option : create_options(format)) {
+    if (!option.belongs_to_file) known.push_back(option);
+  }
+  try {
+    OptionValues(known, list);
+    return true;
+  } catch (const Failure&) {
+    return false;
+  }
+}
+
 /// Options that exist, but only for new images.
 void refuse_creation_options(std::string_view format, std::string_view list) {
   for (const KeyValue& entry : parse_key_values(list)) {
     if (find_option(amend_options(format), entry.key) != nullptr) continue;
-    const FormatOption* const option = find_option(create_options(format), entry.key);
-    const bool is_creation_option = option != nullptr && !option->belongs_to_file;
-    throw Failure(fmt::format(
-        "Invalid parameter '{}'{}", entry.key,
-        is_creation_option ? "\nThis option is only supported for image creation" : ""));
+    throw Failure(fmt::format("Invalid parameter '{}'{}", entry.key,
+                              are_creation_options(format, list)
+                                  ? "\nThis option is only supported for image creation"
+                                  : ""));
   }
 }
 
@@ -36,13 +49,17 @@ std::uint32_t parse_version(std::string_view text) {
 }
 
 /// Only what is so already can be said of a backing file.
-void check_backing_file(const OptionValues& values, const Image& image) {
+void check_backing_file(const OptionValues& values, const Image& image, std::string_view program) {
   const std::optional<std::string> file = values.get("backing_file");
   const std::optional<std::string> format = values.get("backing_fmt");
   if (!file && !format) return;
   const ImageInfo info = image.info();
-  if (file.value_or("") == info.backing_file && format.value_or("") == info.backing_format) return;
-  throw Failure("Cannot amend the backing file\nYou can use 'qcow rebase' instead.");
+  const bool is_so_already = file.value_or("") == info.backing_file &&
+                             format.value_or("") == info.backing_format &&
+                             !info.backing_file.empty();
+  if (is_so_already) return;
+  throw Failure(
+      fmt::format("Cannot amend the backing file\nYou can use '{} rebase' instead.", program));
 }
 
 std::uint64_t size_of(const OptionValues& values) {
@@ -106,8 +123,8 @@ KeySlotChange KeySlotArguments::change(const Secrets& secrets) const {
   KeySlotChange change;
   change.activate = activates();
   check_combination(change.activate);
-  if (has("new-secret")) change.new_secret = find_secret(secrets, text("new-secret"));
-  if (has("old-secret")) change.old_secret = find_secret(secrets, text("old-secret"));
+  if (has("new-secret")) change.new_secret = find_passphrase(secrets, text("new-secret"));
+  if (has("old-secret")) change.old_secret = find_passphrase(secrets, text("old-secret"));
   change.key_slot = values_.small_number(name("keyslot"));
   // To the library, zero means the default.
   if (const auto time = values_.number(name("iter-time"))) {
@@ -146,7 +163,8 @@ void set_data_file(const OptionValues& values, const Image& image, AmendOptions&
 
 }  // namespace
 
-AmendOptions amend_options_from(std::string_view list, const Image& image, const Secrets& secrets) {
+AmendOptions amend_options_from(std::string_view list, const Image& image, const Secrets& secrets,
+                                std::string_view program) {
   const std::string& format = image.format();
   if (amend_options(format).empty()) {
     throw Failure(fmt::format("Format driver '{}' does not support option amendment", format));
@@ -155,7 +173,7 @@ AmendOptions amend_options_from(std::string_view list, const Image& image, const
   const OptionValues values(amend_options(format), list);
 
   AmendOptions options;
-  check_backing_file(values, image);
+  check_backing_file(values, image, program);
   if (const auto level = values.get("compat")) options.version = parse_version(*level);
   if (values.has("size")) options.size_bytes = size_of(values);
   options.lazy_refcounts = values.boolean("lazy_refcounts");

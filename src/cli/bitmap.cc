@@ -8,9 +8,11 @@
 
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/copy_bitmaps.h"
 #include "cli/failure.h"
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
+#include "cli/size_arguments.h"
 
 namespace qcowkit::cli {
 
@@ -22,6 +24,7 @@ constexpr std::uint64_t kGranularityBytesMax = std::uint64_t{1} << 31;
 constexpr std::array kOptions = {
     OptionSpec{'\0', "add", "", "make the bitmap"},
     OptionSpec{'\0', "remove", "", "delete the bitmap"},
+    OptionSpec{'\0', "remove-all", "", "delete all bitmaps; there is no BITMAP then", true},
     OptionSpec{'\0', "clear", "", "forget all that the bitmap has noted"},
     OptionSpec{'\0', "enable", "", "let the bitmap note what is written from now on"},
     OptionSpec{'\0', "disable", "", "let the bitmap stay as it is"},
@@ -37,7 +40,8 @@ constexpr std::array kOptions = {
     kHelpOption,
 };
 
-constexpr std::array<std::string_view, 6> kActions = {"add",    "remove",  "clear",
+constexpr std::string_view kRemoveAll = "remove-all";
+constexpr std::array<std::string_view, 7> kActions = {"add",    "remove",  kRemoveAll, "clear",
                                                       "enable", "disable", "merge"};
 
 using Actions = std::vector<Arguments::Given>;
@@ -53,7 +57,7 @@ Actions chosen_actions(const Arguments& arguments) {
 
 std::uint64_t parse_granularity(const Arguments& arguments) {
   const std::optional<std::string> text = arguments.value("-g");
-  return text ? parse_size_argument(*text, "granularity") : 0;
+  return text ? size_argument(*text, "granularity") : 0;
 }
 
 void check_arguments(const Arguments& arguments, const Actions& actions) {
@@ -67,7 +71,11 @@ void check_arguments(const Arguments& arguments, const Actions& actions) {
   if (arguments.has("-b") && !arguments.has("--merge")) {
     throw Failure("Merge bitmap source file only supported with --merge");
   }
-  if (arguments.positional().size() != 2) throw Failure("Expecting filename and bitmap name");
+  const bool needs_name = std::ranges::any_of(
+      actions, [](const Arguments::Given& action) { return action.name != kRemoveAll; });
+  const std::size_t names = arguments.positional().size();
+  if (!needs_name && names != 1) throw Failure("Expecting filename");
+  if (needs_name && names != 2) throw Failure("Expecting filename and bitmap name");
 }
 
 /// The bitmaps; none where the format has none.
@@ -88,7 +96,7 @@ void require_bitmap(const Image& image, const std::string& name, bool must_be_wh
   if (must_be_whole && found->in_use) {
     throw Failure(
         fmt::format("Bitmap '{}' is inconsistent and cannot be used\n"
-                    "Try --remove to delete this bitmap from disk",
+                    "Try block-dirty-bitmap-remove to delete this bitmap from disk",
                     name));
   }
 }
@@ -105,6 +113,10 @@ class Bitmap {
       add();
       return;
     }
+    if (action.name == kRemoveAll) {
+      for (const BitmapInfo& bitmap : list_bitmaps(image_)) image_.remove_bitmap(bitmap.name);
+      return;
+    }
     require_bitmap(image_, name_, action.name != "remove");
     if (action.name == "remove") {
       image_.remove_bitmap(name_);
@@ -112,7 +124,7 @@ class Bitmap {
       image_.clear_bitmap(name_);
     } else if (action.name == "merge") {
       require_bitmap(source, action.value);
-      require_same_size(source);
+      require_same_size(source, image_);
       image_.merge_bitmap(name_, source, action.value);
     } else {
       image_.enable_bitmap(name_, action.name == "enable");
@@ -121,7 +133,6 @@ class Bitmap {
 
  private:
   void add();
-  void require_same_size(const Image& source) const;
 
   Image& image_;
   std::string name_;
@@ -145,15 +156,14 @@ void Bitmap::add() {
   if (std::ranges::find(bitmaps, name_, &BitmapInfo::name) != bitmaps.end()) {
     throw Failure(fmt::format("Bitmap already exists: {}", name_));
   }
-  image_.add_bitmap(bitmap);
-}
-
-void Bitmap::require_same_size(const Image& source) const {
-  if (source.virtual_size() == image_.virtual_size()) return;
-  throw Failure(
-      fmt::format("Bitmaps are of different sizes (destination size is {}, source size is {}) and "
-                  "can't be merged",
-                  image_.virtual_size(), source.virtual_size()));
+  try {
+    image_.add_bitmap(bitmap);
+  } catch (const Error& e) {
+    const ImageInfo info = image_.info();
+    if (e.code() != make_error_code(Errc::unsupported) || info.qcow2) throw;
+    throw Failure(fmt::format("Can't store persistent bitmaps to {}: Operation not supported",
+                              image_.filename()));
+  }
 }
 
 void run_actions(const Actions& actions, Bitmap& bitmap, Image& source, const std::string& name) {
@@ -174,12 +184,15 @@ int run(const Arguments& arguments, Console& console) {
   check_arguments(arguments, actions);
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
                                           arguments.value("-f"));
-  const std::string& bitmap_name = arguments.positional()[1];
+  const std::string bitmap_name =
+      arguments.positional().size() > 1 ? arguments.positional()[1] : std::string();
 
-  const std::unique_ptr<Image> image = open_writable(name, secrets, {}, console);
+  OpenOptions options;
+  options.open_backing = false;  // bitmaps are the image's own
+  const std::unique_ptr<Image> image = open_writable(name, secrets, options, console);
   std::unique_ptr<Image> other;
   if (const auto source = arguments.value("-b")) {
-    other = open_image(parse_image_name(*source, false, arguments.value("-F")), secrets, {});
+    other = open_image(parse_image_name(*source, false, arguments.value("-F")), secrets, options);
   }
   Bitmap bitmap(*image, bitmap_name, arguments);
   run_actions(actions, bitmap, other ? *other : *image, bitmap_name);
@@ -191,7 +204,7 @@ int run(const Arguments& arguments, Console& console) {
 
 constexpr Command kBitmapCommand{
     .name = "bitmap",
-    .arguments = "FILENAME BITMAP",
+    .arguments = "FILENAME [BITMAP]",
     .summary = "make and change persistent dirty bitmaps",
     .description =
         "Works on BITMAP, a record kept in the image FILENAME of which parts of its disk have been "

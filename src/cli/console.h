@@ -22,6 +22,9 @@ class Console {
   Console& operator=(const Console&) = delete;
 
   const std::string& program() const noexcept { return program_; }
+  /// True if the program was called by a name of the reference's: who reads its lists expects what
+  /// is in those.
+  bool is_reference() const noexcept { return program_.starts_with("qemu-"); }
 
   /// Adds formatted text to standard output.
   template <typename... Args>

@@ -2,9 +2,7 @@
 #include <fmt/core.h>
 
 #include <array>
-#include <charconv>
 #include <memory>
-#include <system_error>
 
 #include "cli/command.h"
 #include "cli/common_options.h"
@@ -13,9 +11,10 @@
 #include "cli/failure.h"
 #include "cli/key_values.h"
 #include "cli/open_arguments.h"
+#include "cli/option_values.h"
 #include "cli/progress.h"
-#include "cli/rate_limit.h"
 #include "cli/secrets.h"
+#include "cli/size_arguments.h"
 #include "cli/snapshot_source.h"
 #include "qcowkit/jobs.h"
 
@@ -36,6 +35,7 @@ constexpr std::array kOptions = {
     OptionSpec{'B', "", "BACKING_FILE",
                "give the target this backing file, which has the content of the source's, and copy "
                "only what differs; a relative name is looked up from the target's directory"},
+    OptionSpec{'b', "", "BACKING_FILE", "another name of -B"},
     OptionSpec{'F', "", "BACKING_FMT", "the backing file's format, required with -B"},
     OptionSpec{'n', "", "", "do not create the target: it is there and is written over"},
     OptionSpec{'\0', "target-is-zero", "", "with -n: the target reads as zeroes"},
@@ -56,7 +56,8 @@ constexpr std::array kOptions = {
     OptionSpec{'\0', "bitmaps", "", "copy the source's bitmaps, too"},
     OptionSpec{'\0', "skip-broken-bitmaps", "",
                "with --bitmaps: leave out inconsistent ones, with a warning"},
-    OptionSpec{'\0', "salvage", "", "go on after read errors (not supported)"},
+    OptionSpec{'\0', "salvage", "",
+               "go on after read errors: what cannot be read becomes zeroes, with a warning"},
     kQuietOption,
     kProgressOption,
     kForceShareOption,
@@ -74,7 +75,6 @@ struct OpenedImage {
 };
 
 void check_combinations(const Arguments& arguments) {
-  if (arguments.has("--salvage")) throw Failure("--salvage is not supported");
   const bool creates = !arguments.has("-n");
   if (arguments.has("--image-opts") && arguments.has("-f")) {
     throw Failure("--image-opts and --format are mutually exclusive");
@@ -94,6 +94,9 @@ void check_combinations(const Arguments& arguments) {
   if (arguments.has("-C") && arguments.has("-S")) {
     throw Failure("Cannot enable copy offloading when -S is used");
   }
+  if (arguments.has("-C") && arguments.has("--salvage")) {
+    throw Failure("Cannot use copy offloading in salvaging mode");
+  }
   if (arguments.has("-o") && !creates) {
     throw Failure("-o has no effect when skipping image creation");
   }
@@ -102,7 +105,7 @@ void check_combinations(const Arguments& arguments) {
 std::uint64_t parse_sparse_size(const Arguments& arguments) {
   const std::optional<std::string> text = arguments.value("-S");
   if (!text) return kSparseBytesDefault;
-  const std::uint64_t size = parse_size_argument(*text, "buffer size for sparse output");
+  const std::uint64_t size = size_argument(*text, "buffer size for sparse output");
   if (size % kSectorBytes != 0 || size > kSparseBytesMax) {
     throw Failure(fmt::format(
         "Invalid buffer size for sparse output specified. Valid sizes are multiples of {} up to "
@@ -116,22 +119,21 @@ std::uint64_t parse_sparse_size(const Arguments& arguments) {
 std::uint32_t parse_workers(const Arguments& arguments) {
   const std::optional<std::string> text = arguments.value("-m");
   if (!text) return 0;
-  std::uint32_t count = 0;
-  const char* const end = text->data() + text->size();
-  const auto [stopped_at, error] = std::from_chars(text->data(), end, count);
-  if (error != std::errc{} || stopped_at != end || count < 1 || count > kWorkersMax) {
+  const std::optional<std::uint64_t> count = parse_number(*text);
+  if (!count || *count < 1 || *count > kWorkersMax) {
     throw Failure(
         fmt::format("Invalid number of coroutines. Allowed number of coroutines is "
                     "between 1 and {}",
                     kWorkersMax));
   }
-  return count;
+  return static_cast<std::uint32_t>(*count);
 }
 
 /// -B and -F, put into the list of -o options.
 void merge_backing_file(CreateArguments& wanted, const Arguments& arguments,
                         std::size_t source_count) {
-  for (const auto& [option, name] : {std::pair{"-B", "backing_file"}, {"-F", "backing_fmt"}}) {
+  for (const auto& [option, name] :
+       {std::pair{"-b", "backing_file"}, {"-B", "backing_file"}, {"-F", "backing_fmt"}}) {
     const std::optional<std::string> value = arguments.value(option);
     if (!value) continue;
     if (!wanted.takes(name)) {
@@ -172,7 +174,8 @@ void check_compression(const CreateArguments& wanted, bool compress) {
   }
 }
 
-std::vector<OpenedImage> open_sources(const Arguments& arguments, const Secrets& secrets) {
+std::vector<OpenedImage> open_sources(const Arguments& arguments, const Secrets& secrets,
+                                      Console& console) {
   OpenOptions options;
   options.cache = parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
@@ -188,21 +191,20 @@ std::vector<OpenedImage> open_sources(const Arguments& arguments, const Secrets&
   for (std::size_t i = 0; i + 1 < names.size(); ++i) {
     ImageName name =
         parse_image_name(names[i], arguments.has("--image-opts"), arguments.value("-f"));
-    std::unique_ptr<Image> image = open_source(name, secrets, options, snapshot);
+    std::unique_ptr<Image> image = open_source(name, secrets, options, snapshot, console);
     sources.push_back({std::move(name), std::move(image)});
   }
   return sources;
 }
 
 void create_target(const std::string& filename, const CreateArguments& wanted,
-                   const Secrets& secrets, CacheMode cache, std::uint64_t size_bytes,
-                   Console& console) {
+                   const Secrets& secrets, CacheMode cache, std::uint64_t size_bytes) {
   try {
     CreateOptions options = wanted.to_create_options(secrets);
     options.size_bytes = size_bytes;
     options.cache = cache;
     options.open_backing = false;  // opening the target will show whether it is there
-    wanted.create_image(local_path(filename), options, console);
+    wanted.create_image(local_path(filename), options);
   } catch (const std::exception& e) {
     throw Failure(fmt::format("{}: error while converting {}: {}", filename, wanted.format(),
                               without_name(e.what(), filename)));
@@ -255,29 +257,24 @@ CopyOptions copy_options(const Arguments& arguments, const std::vector<OpenedIma
   options.target_is_zero =
       arguments.has("--target-is-zero") ||
       (!arguments.has("-n") && target_backing == nullptr && is_zero_when_new(target));
-  const bool differs_from_backing = wanted.get("backing_file") || arguments.has("-B");
+  const bool differs_from_backing =
+      wanted.get("backing_file") || arguments.has("-B") || arguments.has("-b");
   if (differs_from_backing && target_backing != nullptr) {
     options.shared_base = find_shared_base(*sources[0].image, *target_backing);
-    options.target_has_backing = options.shared_base != nullptr;
+    options.target_has_backing = true;
   }
   return options;
 }
 
 void copy_sources(const std::vector<OpenedImage>& sources, Image& target, CopyOptions options,
-                  std::uint64_t bytes_per_second, Progress& progress) {
+                  const Arguments& arguments, Console& console) {
   std::vector<Image*> images;
-  std::uint64_t total_bytes = 0;
-  for (const OpenedImage& source : sources) {
-    images.push_back(source.image.get());
-    total_bytes += source.image->virtual_size();
-  }
-  options.progress = progress.sink();
-  std::optional<RateLimit> limit;
-  if (bytes_per_second != 0) {
-    limit.emplace(images, bytes_per_second);
-    options.progress = [&](double fraction) {
-      limit->wait_for(static_cast<std::uint64_t>(fraction * static_cast<double>(total_bytes)));
-      progress.report(fraction);
+  for (const OpenedImage& source : sources) images.push_back(source.image.get());
+  if (arguments.has("--salvage")) {
+    options.on_read_error = [&](std::uint64_t offset, const Error& error) {
+      if (arguments.has("-q")) return;
+      console.error(fmt::format("warning: error while reading offset {}: {}", offset,
+                                error.code().message()));
     };
   }
   copy(images, target, options);
@@ -293,28 +290,30 @@ int run(const Arguments& arguments, Console& console) {
     print_create_options(console, format, names.size() > 1);
     return 0;
   }
-  if (names.size() < 2) throw UsageError("Must specify image file name");
+  if (names.size() < 2) throw Failure("Must specify image file name");
   parse_sparse_size(arguments);
   parse_workers(arguments);
   std::uint64_t bytes_per_second = 0;
   if (const auto rate = arguments.value("-r")) {
-    bytes_per_second = parse_size_argument(*rate, "rate limit");
+    bytes_per_second = size_argument(*rate, "rate limit");
   }
   const CacheMode cache = parse_cache_mode(arguments.value("-t").value_or("unsafe"), "cache");
 
   Progress progress(console, Progress::mode(arguments.has("-q"), arguments.has("-p")));
-  std::vector<OpenedImage> sources = open_sources(arguments, secrets);
+  std::vector<OpenedImage> sources = open_sources(arguments, secrets, console);
   std::uint64_t size_bytes = 0;
   for (const OpenedImage& source : sources) size_bytes += source.image->virtual_size();
 
   const bool skip_broken = arguments.has("--skip-broken-bitmaps");
-  if (arguments.has("--bitmaps")) require_bitmaps(*sources[0].image, skip_broken);
+  if (arguments.has("--bitmaps")) {
+    require_bitmaps(*sources[0].image, skip_broken, console.program());
+  }
 
   CreateArguments wanted(format, list);
   if (!arguments.has("-n")) {
     merge_backing_file(wanted, arguments, sources.size());
     check_compression(wanted, arguments.has("-c"));
-    create_target(names.back(), wanted, secrets, cache, size_bytes, console);
+    create_target(names.back(), wanted, secrets, cache, size_bytes);
   }
   const OpenedImage target = open_target(arguments, wanted, secrets, cache);
   if (target.image->virtual_size() < size_bytes) {
@@ -324,8 +323,10 @@ int run(const Arguments& arguments, Console& console) {
     throw Failure(
         fmt::format("Format driver '{}' does not support bitmaps", target.image->format()));
   }
-  copy_sources(sources, *target.image, copy_options(arguments, sources, *target.image, wanted),
-               bytes_per_second, progress);
+  CopyOptions options = copy_options(arguments, sources, *target.image, wanted);
+  options.bytes_per_second = bytes_per_second;
+  options.progress = progress.sink();
+  copy_sources(sources, *target.image, options, arguments, console);
   if (arguments.has("--bitmaps")) {
     copy_bitmaps(*sources[0].image, *target.image, skip_broken, console);
   }

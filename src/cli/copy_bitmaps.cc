@@ -20,9 +20,10 @@ void copy_bitmap(const BitmapInfo& bitmap, Image& source, Image& target) {
                               without_name(e.what(), target.filename())));
   }
   try {
+    require_same_size(source, target);
     target.merge_bitmap(bitmap.name, source, bitmap.name);
     if (bitmap.automatic) target.enable_bitmap(bitmap.name, true);
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     throw Failure(fmt::format("Failed to populate bitmap {}: {}", bitmap.name,
                               without_name(e.what(), target.filename())));
   }
@@ -30,20 +31,28 @@ void copy_bitmap(const BitmapInfo& bitmap, Image& source, Image& target) {
 
 }  // namespace
 
+void require_same_size(const Image& source, const Image& target) {
+  if (source.virtual_size() == target.virtual_size()) return;
+  throw Failure(
+      fmt::format("Bitmaps are of different sizes (destination size is {}, source size is {}) and "
+                  "can't be merged",
+                  target.virtual_size(), source.virtual_size()));
+}
+
 bool can_hold_bitmaps(const Image& image) {
   const ImageInfo info = image.info();
   return info.qcow2 && info.qcow2->version >= 3;
 }
 
-void require_bitmaps(const Image& source, bool skip_broken) {
+void require_bitmaps(const Image& source, bool skip_broken, std::string_view program) {
   if (!can_hold_bitmaps(source)) throw Failure("Source lacks bitmap support");
   if (skip_broken) return;
   for (const BitmapInfo& bitmap : source.bitmaps()) {
     if (!bitmap.in_use) continue;
     throw Failure(
         fmt::format("Cannot copy inconsistent bitmap '{}'\n"
-                    "Try --skip-broken-bitmaps, or use 'qcow bitmap --remove' to delete it",
-                    bitmap.name));
+                    "Try --skip-broken-bitmaps, or use '{} bitmap --remove' to delete it",
+                    bitmap.name, program));
   }
 }
 

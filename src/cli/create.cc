@@ -122,7 +122,7 @@ void create(const Arguments& arguments, const std::string& filename, const std::
   CreateOptions options = wanted.to_create_options(secrets);
   options.size_bytes = (*options.size_bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
   options.open_backing = false;  // it has been looked at, or is not to be
-  wanted.create_image(path, options, console);
+  wanted.create_image(path, options);
 }
 
 int run(const Arguments& arguments, Console& console) {

@@ -36,12 +36,11 @@ class CreateArguments : public OptionValues {
                                   NewImage purpose = NewImage::created) const;
 
   /// Creates the image in `path`, with the options of the file applied to the empty file first.
-  /// Warns of an encryption that is weak.
-  void create_image(const std::string& path, const CreateOptions& options, Console& console) const;
+  void create_image(const std::string& path, const CreateOptions& options) const;
 
  private:
+  void set_preallocation(CreateOptions& options) const;
   void set_backing_file(CreateOptions& options) const;
-  void set_qcow2_options(CreateOptions& options) const;
 
   std::string format_;
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 namespace qcowkit::cli {
 
@@ -12,6 +13,24 @@ namespace {
 
 constexpr std::array<std::string_view, 6> kLuksOnly = {
     "cipher-alg", "cipher-mode", "ivgen-alg", "ivgen-hash-alg", "hash-alg", "iter-time"};
+
+/// What an option of LUKS may say. That such a cipher or hash exists does not mean that there is
+/// one here: the library tells.
+struct Choice {
+  std::string_view option;
+  std::span<const std::string_view> values;
+};
+constexpr std::array<std::string_view, 12> kCiphers = {
+    "aes-128",     "aes-192",     "aes-256",     "des",         "3des",        "cast5-128",
+    "serpent-128", "serpent-192", "serpent-256", "twofish-128", "twofish-192", "twofish-256"};
+constexpr std::array<std::string_view, 4> kCipherModes = {"ecb", "cbc", "xts", "ctr"};
+constexpr std::array<std::string_view, 3> kIvGenerators = {"plain", "plain64", "essiv"};
+constexpr std::array<std::string_view, 7> kHashes = {"md5",    "sha1",   "sha224",   "sha256",
+                                                     "sha384", "sha512", "ripemd160"};
+constexpr std::array kChoices = {Choice{"cipher-alg", kCiphers},
+                                 Choice{"cipher-mode", kCipherModes},
+                                 Choice{"ivgen-alg", kIvGenerators},
+                                 Choice{"ivgen-hash-alg", kHashes}, Choice{"hash-alg", kHashes}};
 
 /// Options whose names start alike.
 class Prefixed {
@@ -54,6 +73,13 @@ EncryptionFormat encryption_of_cluster_format(std::string_view format, const Opt
 }
 
 LuksOptions luks_options(const Prefixed& encrypt) {
+  for (const Choice& choice : kChoices) {
+    if (!encrypt.has(choice.option)) continue;
+    const std::string value = encrypt.text(choice.option);
+    if (std::ranges::find(choice.values, value) == choice.values.end()) {
+      throw not_accepted(choice.option, value);
+    }
+  }
   LuksOptions options;
   options.cipher_alg = encrypt.text("cipher-alg");
   options.cipher_mode = encrypt.text("cipher-mode");
@@ -94,7 +120,7 @@ void apply_encryption(std::string_view format, const OptionValues& values, const
   if (!encrypt.has("key-secret")) {
     throw Failure(fmt::format("Parameter '{}' is required for cipher", encrypt.name("key-secret")));
   }
-  options.secret = find_secret(secrets, encrypt.text("key-secret"));
+  options.secret = find_passphrase(secrets, encrypt.text("key-secret"));
 }
 
 }  // namespace qcowkit::cli

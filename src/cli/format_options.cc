@@ -67,7 +67,8 @@ constexpr std::array kQcow2Options = {
     FormatOption{"compression_type", Type::string, "zlib",
                  "Compression method used for image cluster compression"},
     FormatOption{"compression_level", Type::number, "",
-                 "How hard to compress (convert -c only; zlib: 1 to 9, zstd: 1 to 22)"},
+                 "How hard to compress (convert -c only; zlib: 1 to 9, zstd: 1 to 22)", false,
+                 true},
     kSize,
     kCompat,
     kBackingFile,
@@ -178,6 +179,7 @@ void print_list(Console& console, std::span<const FormatOption> known, bool with
   std::ranges::sort(options, {}, &FormatOption::name);
   for (const FormatOption& option : options) {
     if (option.belongs_to_file && !with_file_options) continue;
+    if (option.is_addition && console.is_reference()) continue;
     console.print("  {:<22} - {}\n", fmt::format("{}=<{}>", option.name, type_text(option.type)),
                   option.help);
   }

@@ -18,6 +18,7 @@ struct FormatOption {
   std::string_view default_text;  ///< what `create` shows where it is not given; empty: nothing
   std::string_view help;
   bool belongs_to_file = false;  ///< of the file that the image lies in, not of the format
+  bool is_addition = false;      ///< the reference has no such option
 };
 
 /// True for the name of a format that images can have.

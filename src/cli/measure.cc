@@ -49,17 +49,38 @@ void check_arguments(const Arguments& arguments) {
   if (names == 1 && has_size) throw Failure("--size N cannot be used together with a filename.");
 }
 
-Measurement measure_source(const Arguments& arguments, const Secrets& secrets,
-                           CreateOptions target) {
-  const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                                          arguments.value("-f"));
+std::unique_ptr<Image> open_measured(const ImageName& name, const Arguments& arguments,
+                                     const Secrets& secrets, Console& console) {
   OpenOptions options;
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
-  const std::unique_ptr<Image> source = open_source(name, secrets, options, arguments.value("-l"));
-  target.size_bytes = source->virtual_size();
-  const Measurement result = measure(target, source.get());
-  close_image(*source, name);
-  return result;
+  return open_source(name, secrets, options, arguments.value("-l"), console);
+}
+
+CreateArguments parse_target(const std::string& format, const std::string& list, Console& console) {
+  if (!is_known_format(format)) throw Failure(fmt::format("Unknown file format '{}'", format));
+  try {
+    return {format, list};
+  } catch (const Failure& e) {
+    console.error(e.what());
+    throw Failure(fmt::format("Invalid options for file format '{}'", format));
+  }
+}
+
+/// The new image. Of some options, the reference speaks otherwise where it measures.
+CreateOptions target_options(const CreateArguments& wanted, const Secrets& secrets) {
+  if (wanted.format() == "raw") return {.format = "raw"};  // whatever else is said of it
+  if (wanted.get("compression_level")) {
+    throw Failure("Parameter 'compression_level' has a meaning for convert -c only");
+  }
+  const std::optional<std::string> version = wanted.get("compat");
+  if (version && *version != "0.10" && *version != "1.1" && *version != "v2" && *version != "v3") {
+    throw Failure(fmt::format("Invalid compatibility level: '{}'", *version));
+  }
+  const std::optional<std::string> mode = wanted.get("preallocation");
+  if (mode && !parse_preallocation(*mode)) {
+    throw Failure(fmt::format("invalid parameter value: {}", *mode));
+  }
+  return wanted.to_create_options(secrets, NewImage::measured);
 }
 
 void print_measurement(const Measurement& result, bool json, Console& console) {
@@ -77,29 +98,31 @@ void print_measurement(const Measurement& result, bool json, Console& console) {
 }
 
 int run(const Arguments& arguments, Console& console) {
-  const bool json = wants_json(arguments);
   const std::string format = arguments.value("-O").value_or("raw");
   const std::string list = join_option_lists(arguments.all("-o"));
   const Secrets secrets = parse_secrets(arguments.all("--object"));
+  std::optional<std::uint64_t> size;
+  if (const auto text = arguments.value("--size")) size = size_argument(*text, "image size");
+  const bool json = wants_json(arguments);
   if (asks_for_help(list)) {
     print_create_options(console, format, !arguments.positional().empty());
     return 0;
   }
-  std::optional<std::uint64_t> size;
-  if (const auto text = arguments.value("--size")) size = size_argument(*text, "image size");
   check_arguments(arguments);
 
-  const CreateArguments wanted(format, list);
-  if (wanted.get("compression_level")) {
-    throw Failure("Parameter 'compression_level' has a meaning for convert -c only");
-  }
-  CreateOptions target = wanted.to_create_options(secrets, NewImage::measured);
+  ImageName name;
+  std::unique_ptr<Image> source;
   if (!size) {
-    print_measurement(measure_source(arguments, secrets, target), json, console);
-  } else {
-    target.size_bytes = size;
-    print_measurement(measure(target), json, console);
+    name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
+                            arguments.value("-f"));
+    source = open_measured(name, arguments, secrets, console);
+    size = source->virtual_size();
   }
+  CreateOptions target = target_options(parse_target(format, list, console), secrets);
+  target.size_bytes = size;
+  const Measurement result = measure(target, source.get());
+  if (source) close_image(*source, name);
+  print_measurement(result, json, console);
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <limits>
 
@@ -16,22 +17,6 @@ namespace {
 
 using Type = FormatOption::Type;
 
-/// Decimal, hexadecimal behind "0x", octal behind "0".
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-  int base = 10;
-  if (text.starts_with("0x") || text.starts_with("0X")) {
-    base = 16;
-    text.remove_prefix(2);
-  } else if (text.size() > 1 && text[0] == '0') {
-    base = 8;
-  }
-  std::uint64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [stopped_at, error] = std::from_chars(text.data(), end, number, base);
-  if (error != std::errc{} || stopped_at != end) return std::nullopt;
-  return number;
-}
-
 /// `text` checked, and as it is printed.
 std::string canonical_value(const FormatOption& option, const std::string& text) {
   switch (option.type) {
@@ -41,9 +26,13 @@ std::string canonical_value(const FormatOption& option, const std::string& text)
       }
       return text;
     case Type::number: {
-      const std::optional<std::uint64_t> number = parse_number(text);
+      bool is_too_large = false;
+      const std::optional<std::uint64_t> number = parse_number(text, &is_too_large);
+      if (is_too_large) {
+        throw Failure(fmt::format("Value '{}' is too large for parameter '{}'", text, option.name));
+      }
       if (!number) throw Failure(fmt::format("Parameter '{}' expects a number", option.name));
-      return std::to_string(*number);
+      return std::to_string(static_cast<std::int64_t>(*number));  // what wrapped is shown as given
     }
     case Type::size:
       return std::to_string(parse_size_parameter(option.name, text));
@@ -63,6 +52,29 @@ std::string join_option_lists(std::span<const std::string> lists) {
     joined += list;
   }
   return joined;
+}
+
+std::optional<std::uint64_t> parse_number(std::string_view text, bool* is_too_large) {
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text[0])) != 0) {
+    text.remove_prefix(1);
+  }
+  const bool is_negative = text.starts_with('-');
+  if (is_negative || text.starts_with('+')) text.remove_prefix(1);
+  int base = 10;
+  if (text.starts_with("0x") || text.starts_with("0X")) {
+    base = 16;
+    text.remove_prefix(2);
+  } else if (text.size() > 1 && text[0] == '0') {
+    base = 8;
+  }
+  std::uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stopped_at, error] = std::from_chars(text.data(), end, number, base);
+  if (is_too_large != nullptr) {
+    *is_too_large = error == std::errc::result_out_of_range && stopped_at == end;
+  }
+  if (error != std::errc{} || stopped_at != end) return std::nullopt;
+  return is_negative ? -number : number;
 }
 
 std::optional<bool> parse_boolean(std::string_view text) {

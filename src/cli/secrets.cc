@@ -6,62 +6,40 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstring>
-#include <nlohmann/json.hpp>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <system_error>
 
+#include "cli/base64.h"
 #include "cli/failure.h"
-#include "cli/key_values.h"
+#include "cli/objects.h"
 
 namespace qcowkit::cli {
 
 namespace {
 
-/// The parts of one --object. What they say is wiped when they are not needed any more; the
-/// command line itself is for everybody to see anyway, and secrets belong in files.
-class Definition {
- public:
-  explicit Definition(std::vector<KeyValue> values) : values_(std::move(values)) {}
-  ~Definition() {
-    for (KeyValue& entry : values_) explicit_bzero(entry.value.data(), entry.value.size());
-  }
-  Definition(const Definition&) = delete;
-  Definition& operator=(const Definition&) = delete;
+constexpr std::array kProperties = {ObjectProperty{"data"}, ObjectProperty{"file"},
+                                    ObjectProperty{"format"}, ObjectProperty{"iv"},
+                                    ObjectProperty{"keyid"}};
+constexpr std::array<std::string_view, 5> kHelp = {"data=<string>", "file=<string>",
+                                                   "format=<QCryptoSecretFormat>", "iv=<string>",
+                                                   "keyid=<string>"};
+constexpr ObjectType kSecretType{"secret", kProperties, kHelp};
 
-  const std::vector<KeyValue>& values() const noexcept { return values_; }
-  /// The value given last; null if there is none.
-  const std::string* find(std::string_view key) const {
-    const auto found =
-        std::find_if(values_.rbegin(), values_.rend(), [&](auto& v) { return v.key == key; });
-    return found == values_.rend() ? nullptr : &found->value;
-  }
-
- private:
-  std::vector<KeyValue> values_;
-};
-
-std::vector<KeyValue> parse_json_object(const std::string& text) {
-  const auto json = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) throw Failure("--object: the JSON text is not an object");
-  std::vector<KeyValue> result;
-  for (const auto& [key, value] : json.items()) {
-    if (!value.is_string()) throw Failure(fmt::format("Parameter '{}' expects a string", key));
-    result.push_back({key, value.get<std::string>()});
-  }
-  return result;
-}
+constexpr std::size_t kKeyBytes = 32;
+constexpr std::size_t kVectorBytes = 16;
 
 /// The whole file, which may be a pipe. No copy of it is left in memory.
 Secret read_file(const std::string& path) {
-  const auto fail = [&] {
-    return Failure(
-        fmt::format("Unable to read {}: {}", path, std::generic_category().message(errno)));
+  const auto fail = [&](std::string_view what) {
+    return Failure(fmt::format("Unable to read {}: {} “{}”: {}", path, what, path,
+                               std::generic_category().message(errno)));
   };
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) throw fail();
+  if (file < 0) throw fail("Failed to open file");
   Secret content = Secret::of_size(4096);
   std::size_t size = 0;
   while (true) {
@@ -69,7 +47,7 @@ Secret read_file(const std::string& path) {
     const ssize_t count = ::read(file, free_space.data(), free_space.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) {
-      const Failure failure = fail();
+      const Failure failure = fail("Error reading file");
       ::close(file);
       throw failure;
     }
@@ -85,91 +63,96 @@ Secret read_file(const std::string& path) {
   return Secret(content.bytes().first(size));
 }
 
-int base64_digit(std::byte byte) noexcept {
-  const char c = static_cast<char>(byte);
-  if (c >= 'A' && c <= 'Z') return c - 'A';
-  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-  if (c >= '0' && c <= '9') return c - '0' + 52;
-  if (c == '+') return 62;
-  if (c == '/') return 63;
-  return -1;
+/// The secret that `definition` names as the one to decrypt it with, and how.
+Secret decrypted(Secret content, const ObjectDefinition& definition, bool is_base64,
+                 const Secrets& secrets) {
+  const std::shared_ptr<const Secret> key = find_secret(secrets, *definition.text("keyid"));
+  if (key->size() != kKeyBytes) {
+    throw Failure(fmt::format("Key should be {} bytes in length", kKeyBytes));
+  }
+  const std::string* const text = definition.text("iv");
+  if (text == nullptr) throw Failure("IV is required to decrypt secret");
+  const Secret vector = decode_base64(Secret(std::string_view(*text)));
+  if (vector.size() != kVectorBytes) {
+    throw Failure(
+        fmt::format("IV should be {} bytes in length not {}", kVectorBytes, vector.size()));
+  }
+  if (is_base64) content = decode_base64(content);
+  return decrypt_secret(content, *key, vector);
 }
 
-/// Line ends are skipped; nothing may follow the padding.
-std::optional<Secret> decode_base64(const Secret& text) {
-  Secret bytes = Secret::of_size(text.size());
-  std::size_t size = 0;
-  unsigned bits = 0;
-  int bit_count = 0;
-  std::size_t digits = 0;
-  std::size_t padding = 0;
-  for (const std::byte c : text.bytes()) {
-    if (c == std::byte{'\n'} || c == std::byte{'\r'}) continue;
-    if (c == std::byte{'='}) {
-      ++padding;
-      continue;
-    }
-    const int digit = base64_digit(c);
-    if (digit < 0 || padding != 0) return std::nullopt;
-    ++digits;
-    bits = (bits << 6) | static_cast<unsigned>(digit);
-    bit_count += 6;
-    if (bit_count >= 8) {
-      bit_count -= 8;
-      bytes.bytes()[size++] = static_cast<std::byte>((bits >> bit_count) & 0xff);
-    }
+Secret content_of(const ObjectDefinition& definition, const Secrets& secrets) {
+  const std::string* const format = definition.text("format");
+  const bool is_base64 = format != nullptr && *format == "base64";
+  if (format != nullptr && *format != "raw" && !is_base64) {
+    throw Failure(fmt::format("Parameter 'format' does not accept value '{}'", *format));
   }
-  if ((digits + padding) % 4 != 0 || padding > 2) return std::nullopt;
-  return Secret(bytes.bytes().first(size));
-}
-
-Secret content_of(const Definition& definition) {
-  const std::string* const data = definition.find("data");
-  const std::string* const file = definition.find("file");
-  if (data == nullptr && file == nullptr) {
-    throw Failure("Either 'file' or 'data' must be provided");
-  }
+  const std::string* const data = definition.text("data");
+  const std::string* const file = definition.text("file");
   if (data != nullptr && file != nullptr) {
     throw Failure("'file' and 'data' are mutually exclusive");
   }
-  Secret content = file != nullptr ? read_file(*file) : Secret(std::string_view(*data));
-
-  const std::string* const format = definition.find("format");
-  if (format == nullptr || *format == "raw") return content;
-  if (*format != "base64") {
-    throw Failure(fmt::format("Parameter 'format' does not accept value '{}'", *format));
+  if (data == nullptr && file == nullptr) {
+    throw Failure("Either 'file' or 'data' must be provided");
   }
-  std::optional<Secret> decoded = decode_base64(content);
-  if (!decoded) throw Failure("The secret is not valid base64");
-  return *std::move(decoded);
+  Secret content = file != nullptr ? read_file(*file) : Secret(std::string_view(*data));
+  if (definition.text("keyid") != nullptr) {
+    return decrypted(std::move(content), definition, is_base64, secrets);
+  }
+  return is_base64 ? decode_base64(content) : content;
+}
+
+/// Bytes that follow `first` in a character, and the smallest character that needs so many.
+struct Utf8Form {
+  std::size_t following;
+  char32_t smallest;
+};
+std::optional<Utf8Form> utf8_form(std::uint8_t first) {
+  if (first < 0x80) return Utf8Form{0, 1};
+  if (first >= 0xc0 && first < 0xe0) return Utf8Form{1, 0x80};
+  if (first >= 0xe0 && first < 0xf0) return Utf8Form{2, 0x800};
+  if (first >= 0xf0 && first < 0xf8) return Utf8Form{3, 0x10000};
+  return std::nullopt;
+}
+
+/// True if `bytes` are characters (RFC 3629), none of which is zero.
+bool is_utf8(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const auto first = std::to_integer<std::uint8_t>(bytes[0]);
+    const std::optional<Utf8Form> form = utf8_form(first);
+    if (!form || bytes.size() <= form->following) return false;
+    char32_t character = form->following == 0 ? first : first & (0x3fu >> form->following);
+    for (std::size_t i = 1; i <= form->following; ++i) {
+      const auto next = std::to_integer<std::uint8_t>(bytes[i]);
+      if ((next & 0xc0) != 0x80) return false;
+      character = character << 6 | (next & 0x3f);
+    }
+    const bool is_surrogate = character >= 0xd800 && character < 0xe000;
+    if (character < form->smallest || character > 0x10ffff || is_surrogate) return false;
+    bytes = bytes.subspan(form->following + 1);
+  }
+  return true;
 }
 
 }  // namespace
 
+const ObjectType& secret_type() { return kSecretType; }
+
+std::shared_ptr<const Secret> make_secret(const ObjectDefinition& definition,
+                                          const Secrets& secrets) {
+  return std::make_shared<const Secret>(content_of(definition, secrets));
+}
+
 Secrets parse_secrets(const std::vector<std::string>& definitions) {
-  Secrets secrets;
-  for (const std::string& text : definitions) {
-    const Definition definition(text.starts_with('{') ? parse_json_object(text)
-                                                      : parse_key_values(text, "qom-type"));
-    const std::string* const type = definition.find("qom-type");
-    if (type == nullptr || *type != "secret") {
-      throw Failure(fmt::format("Parameter 'qom-type' does not accept value '{}'",
-                                type != nullptr ? *type : ""));
-    }
-    for (const KeyValue& entry : definition.values()) {
-      if (entry.key != "qom-type" && entry.key != "id" && entry.key != "data" &&
-          entry.key != "file" && entry.key != "format") {
-        throw Failure(fmt::format("Parameter '{}' is unexpected", entry.key));
-      }
-    }
-    const std::string* const id = definition.find("id");
-    if (id == nullptr || id->empty()) throw Failure("Parameter 'id' is missing");
-    auto secret = std::make_shared<const Secret>(content_of(definition));
-    if (!secrets.emplace(*id, std::move(secret)).second) {
-      throw Failure(fmt::format("The secret '{}' is defined twice", *id));
-    }
+  return parse_objects(definitions).secrets;
+}
+
+std::shared_ptr<const Secret> find_passphrase(const Secrets& secrets, const std::string& id) {
+  std::shared_ptr<const Secret> secret = find_secret(secrets, id);
+  if (!is_utf8(secret->bytes())) {
+    throw Failure(fmt::format("Data from secret {} is not valid UTF-8", id));
   }
-  return secrets;
+  return secret;
 }
 
 std::shared_ptr<const Secret> find_secret(const Secrets& secrets, const std::string& id) {

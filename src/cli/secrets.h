@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/object_definition.h"
 #include "qcowkit/secret.h"
 
 namespace qcowkit::cli {
@@ -13,12 +14,20 @@ namespace qcowkit::cli {
 /// Secrets by their ids.
 using Secrets = std::map<std::string, std::shared_ptr<const Secret>>;
 
-/// Reads the values of all --object options: "secret,id=ID,data=TEXT", "secret,id=ID,file=NAME",
-/// with "format=base64" where the text is so encoded, or the same as a JSON object. Throws
-/// `Failure` for any other object and for a file that cannot be read.
+/// The properties that a secret's definition may have.
+const ObjectType& secret_type();
+
+/// The secret: "data" or what "file" holds, with "format=base64" where that is so encoded. With
+/// "keyid" it is encrypted with another one of `secrets`. Throws `Failure` or `Error`.
+std::shared_ptr<const Secret> make_secret(const ObjectDefinition& definition,
+                                          const Secrets& secrets);
+
+/// The secrets that all --object options define. Throws as `parse_objects` does.
 Secrets parse_secrets(const std::vector<std::string>& definitions);
 
 /// The secret of this id. Throws `Failure` if there is none.
 std::shared_ptr<const Secret> find_secret(const Secrets& secrets, const std::string& id);
+/// The same for one that is to be a passphrase. Throws `Failure` if it is no text.
+std::shared_ptr<const Secret> find_passphrase(const Secrets& secrets, const std::string& id);
 
 }  // namespace qcowkit::cli

@@ -12,16 +12,22 @@ namespace qcowkit::cli {
 
 namespace {
 
-SnapshotSelector parse_selector(const std::string& text) {
+SnapshotSelector parse_selector(const std::string& text, Console& console) {
   if (!text.starts_with("snapshot.")) return SnapshotSelector::id_or_name(text);
   SnapshotSelector selector;
-  for (const auto& [key, value] : parse_key_values(text)) {
+  for (const auto& [key, value, is_short] : parse_key_values(text)) {
+    if (is_short) {
+      console.error(
+          fmt::format("warning: short-form boolean option '{0}' deprecated\n"
+                      "Please use {0}={1} instead",
+                      key, value));
+    }
     if (key == "snapshot.id") {
       selector.id = value;
     } else if (key == "snapshot.name") {
       selector.name = value;
     } else {
-      throw Failure(
+      throw Failure::of_lines(
           fmt::format("Invalid parameter '{}'\nFailed in parsing snapshot param '{}'", key, text));
     }
   }
@@ -55,10 +61,10 @@ void require_snapshot(const Image& image, const SnapshotSelector& which) {
 }  // namespace
 
 std::unique_ptr<Image> open_source(const ImageName& name, const Secrets& secrets,
-                                   OpenOptions options,
-                                   const std::optional<std::string>& snapshot) {
+                                   OpenOptions options, const std::optional<std::string>& snapshot,
+                                   Console& console) {
   if (!snapshot) return open_image(name, secrets, options);
-  const SnapshotSelector which = parse_selector(*snapshot);
+  const SnapshotSelector which = parse_selector(*snapshot, console);
   {
     const std::unique_ptr<Image> image = open_image(name, secrets, options);
     require_snapshot(*image, which);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "cli/console.h"
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
 #include "qcowkit/image.h"
@@ -12,8 +13,10 @@
 namespace qcowkit::cli {
 
 /// Opens the image, or what `snapshot`, the value of -l, says of it: "snapshot.id=ID",
-/// "snapshot.name=NAME", both, or a text that is either. Throws `Failure`.
+/// "snapshot.name=NAME", both, or a text that is either. Warns of words without a value. Throws
+/// `Failure`.
 std::unique_ptr<Image> open_source(const ImageName& name, const Secrets& secrets,
-                                   OpenOptions options, const std::optional<std::string>& snapshot);
+                                   OpenOptions options, const std::optional<std::string>& snapshot,
+                                   Console& console);
 
 }  // namespace qcowkit::cli

@@ -1,14 +1,17 @@
 #include "crypto/key_derivation.h"
 
+#include <fmt/core.h>
 #include <nettle/hmac.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <limits>
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "qcowkit/error.h"
 
 namespace qcowkit::crypto {
 
@@ -106,9 +109,24 @@ std::uint32_t iterations_max(const HashAlgorithm& hash, std::size_t key_bytes) n
 }
 
 std::uint32_t iterations_for(double iterations_per_second, const HashAlgorithm& hash,
-                             std::size_t key_bytes, double time_ms) noexcept {
+                             std::size_t key_bytes, double time_ms) {
   const auto digests = static_cast<double>(divide_round_up(key_bytes, hash.digest_bytes));
   const double iterations = iterations_per_second * time_ms / 1000 / digests;
+  // Nobody would live to see so many done.
+  constexpr double kPossible = std::numeric_limits<std::uint32_t>::max();
+  constexpr double kCountable = 0x1p64;
+  if (iterations >= kCountable) {
+    throw Error(Errc::limit_exceeded,
+                fmt::format("PBKDF iterations {:.0f} too large to scale: Numerical result out of "
+                            "range",
+                            iterations_per_second));
+  }
+  if (iterations > kPossible) {
+    throw Error(Errc::limit_exceeded,
+                fmt::format("PBKDF iterations {:.0f} larger than {:.0f}: Numerical result out of "
+                            "range",
+                            iterations, kPossible));
+  }
   return static_cast<std::uint32_t>(
       std::clamp<double>(iterations, kIterationsMin, iterations_max(hash, key_bytes)));
 }

@@ -29,8 +29,9 @@ inline constexpr std::uint32_t kDigestsMax = 1u << 28;
 /// The most iterations that deriving `key_bytes` may take.
 std::uint32_t iterations_max(const HashAlgorithm& hash, std::size_t key_bytes) noexcept;
 
-/// The iterations with which deriving `key_bytes` takes `time_ms`, within the bounds above.
+/// The iterations with which deriving `key_bytes` takes `time_ms`, within the bounds above. Throws
+/// `Error` (limit_exceeded) if no header could hold so many.
 std::uint32_t iterations_for(double iterations_per_second, const HashAlgorithm& hash,
-                             std::size_t key_bytes, double time_ms) noexcept;
+                             std::size_t key_bytes, double time_ms);
 
 }  // namespace qcowkit::crypto

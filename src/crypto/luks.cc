@@ -74,7 +74,7 @@ struct LuksVolume::State {
            open_key_slot(area, header, index, passphrase).has_value();
   }
   std::optional<std::size_t> free_slot() const;
-  void require_another_slot(std::size_t erased) const;
+  void require_another_slot(const KeySlotChange& change, std::size_t erased) const;
   void fill(std::size_t index, const Secret& passphrase, const Secret& key,
             std::uint32_t iterations);
   void erase(std::size_t index);
@@ -156,12 +156,14 @@ void LuksVolume::State::activate(const Secret& present, const KeySlotChange& cha
   if (free) erase(*free);
 }
 
-void LuksVolume::State::require_another_slot(std::size_t erased) const {
+void LuksVolume::State::require_another_slot(const KeySlotChange& change,
+                                             std::size_t erased) const {
   if (header.active_key_slots() > erased) return;
-  refuse(
-      "This would erase the last active keyslot, after which nobody could read the image's data "
-      "any "
-      "more - refusing operation");
+  const std::string what =
+      change.key_slot
+          ? fmt::format("Attempt to erase the only active keyslot {} which", *change.key_slot)
+          : "All the active keyslots match the (old) password that was given and erasing them";
+  refuse(what + " will erase all the data in the image irreversibly - refusing operation");
 }
 
 void LuksVolume::State::deactivate(const KeySlotChange& change) {
@@ -179,7 +181,7 @@ void LuksVolume::State::deactivate(const KeySlotChange& change) {
           "Given keyslot {} doesn't contain the given old password for erase operation", index));
     }
     if (!header.key_slots[index].is_active && !change.force) {
-      refuse(fmt::format("Given keyslot {} is already erased (inactive)", index));
+      refuse(fmt::format("Given keyslot {} is already erased (inactive) ", index));
     }
     erased = {index};
   } else {
@@ -188,7 +190,7 @@ void LuksVolume::State::deactivate(const KeySlotChange& change) {
     }
     if (erased.empty()) refuse("No keyslots match given (old) password for erase operation");
   }
-  if (!change.force) require_another_slot(erased.size());
+  if (!change.force) require_another_slot(change, erased.size());
   for (const std::size_t index : erased) erase(index);
 }
 

@@ -83,7 +83,9 @@ LuksCipher::LuksCipher(std::string_view cipher_name, std::string_view cipher_mod
 LuksCipher::LuksCipher(const LuksOptions& options) {
   const std::string_view name = or_default(options.cipher_alg, "aes-256");
   algorithm_ = find_block_cipher(name);
-  if (algorithm_ == nullptr) unsupported("cipher algorithm", name);
+  if (algorithm_ == nullptr) {
+    throw Error(Errc::unsupported, fmt::format("Algorithm '{}' not supported", name));
+  }
   mode_ = require_mode(or_default(options.cipher_mode, "xts"));
   require_blocks_for(mode_, *algorithm_);
   const std::string_view iv_name = or_default(options.ivgen_alg, "plain64");

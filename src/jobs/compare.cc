@@ -165,8 +165,9 @@ CompareResult CompareJob::run() {
       [](CompareItem& item) { look_into(item); },
       [&](CompareItem& item) {
         found = item.result;
+        if (found) return false;
         progress.advance_to(item.begin + item.length_bytes);
-        return !found.has_value();
+        return true;
       });
   if (found) return ended_with(*found);
   progress.finish();

@@ -224,7 +224,7 @@ TEST(LuksKeySlots, TheLastOneIsErasedOnlyByForce) {
   LuksVolume volume = open_luks(*storage);
   for (const KeySlotChange& change : {erasing("abc"), erasing_slot(0)}) {
     EXPECT_TRUE(mentions(error_of([&] { volume.change_key_slots(secret("abc"), change); }),
-                         {"last active keyslot"}));
+                         {"erase all the data in the image irreversibly"}));
   }
   EXPECT_TRUE(opens(volume, "abc"));
   volume.change_key_slots(secret("abc"), forced(erasing_slot(0)));

@@ -29,9 +29,10 @@ void require_possible(const AmendOptions& options, const Header& header) {
           "Refcount width must be a power of two and may not exceed 64 bits");
   if (version == 2) {
     require(bits == kVersion2RefcountBits, Errc::invalid_argument,
-            options.version ? "compat=0.10 requires refcount_bits=16"
-                            : "Refcount widths other than 16 bits require compatibility level 1.1 "
-                              "or above (use compat=1.1 or greater)");
+            options.refcount_bits
+                ? "Refcount widths other than 16 bits require compatibility level "
+                  "1.1 or above (use compat=1.1 or greater)"
+                : "compat=0.10 requires refcount_bits=16");
     require(!options.lazy_refcounts.value_or(false), Errc::invalid_argument,
             "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 "
             "or greater)");
@@ -47,6 +48,8 @@ void require_possible(const AmendOptions& options, const Header& header) {
             "Only LUKS encryption options can be amended for qcow2 with amend");
   }
   if (header.version == 3 && version == 2) {
+    require(!header.has(incompatible::kDataFile), Errc::unsupported,
+            "Cannot downgrade an image with a data file");
     const std::uint64_t features = header.incompatible_features & ~incompatible::kDirty;
     require(
         features == 0, Errc::unsupported,

@@ -35,9 +35,9 @@ Refcounts::GrownTable Refcounts::write_with_width(std::uint32_t refcount_order) 
     const std::uint64_t refcount = get(c);
     if (refcount > g.refcount_max()) {
       throw Error(Errc::limit_exceeded,
-                  fmt::format("refcount block: the refcount of host cluster {:#x} is {}, which {} "
-                              "bits cannot hold",
-                              cluster_offset(c).value, refcount, g.refcount_bits()));
+                  fmt::format("Cannot decrease refcount entry width to {} bits: Cluster at offset "
+                              "{:#x} has a refcount of {}",
+                              g.refcount_bits(), cluster_offset(c).value, refcount));
     }
     const std::uint64_t block = c / per_block;
     if (refcount != 0 && (used_blocks.empty() || used_blocks.back() != block)) {
