@@ -8,7 +8,7 @@
 
 #include "cli/io/command.h"
 #include "cli/io/complaint.h"
-#include "cli/io/disk_requests.h"
+#include "cli/io/disk.h"
 #include "cli/io/numbers.h"
 #include "cli/io/option_reader.h"
 #include "cli/io/report.h"
@@ -65,7 +65,7 @@ bool run_aio_read(const Words& words, Session& session) {
   const auto bytes = std::make_shared<std::vector<std::byte>>(range.length_bytes);
   start(
       session, "readv failed",
-      [&image = session.image(), range, bytes] { read_disk(image, range.offset, *bytes); },
+      [&disk = session.disk(), range, bytes] { disk.read(range.offset, *bytes); },
       [=](Clock::duration time) {
         std::string text;
         if (pattern) text += verify(*bytes, range.offset, {*pattern, 0, range.length_bytes});
@@ -133,21 +133,20 @@ bool run_aio_write(const Words& words, Session& session) {
   const auto tell = [range, report = options.report](Clock::duration time) {
     return transfer_text({"wrote", range.offset, range.length_bytes, time}, report);
   };
-  Image& image = session.image();
+  Disk& disk = session.disk();
   if (options.zeroes) {
     const ZeroRequest request{.offset = range.offset,
                               .length_bytes = range.length_bytes,
                               .may_unmap = options.may_unmap,
                               .durable = options.durable};
     start(
-        session, "aio_write failed", [&image, request] { write_zeroes_to_disk(image, request); },
-        tell);
+        session, "aio_write failed", [&disk, request] { disk.write_zeroes(request); }, tell);
   } else {
     const auto data = std::make_shared<std::vector<std::byte>>(range.length_bytes, options.pattern);
     start(
         session, "aio_write failed",
-        [&image, range, data, durable = options.durable] {
-          write_disk(image, range.offset, *data, durable);
+        [&disk, range, data, durable = options.durable] {
+          disk.write(range.offset, *data, durable);
         },
         tell);
   }

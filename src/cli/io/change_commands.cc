@@ -5,7 +5,7 @@
 #include "cli/failure.h"
 #include "cli/io/command.h"
 #include "cli/io/complaint.h"
-#include "cli/io/disk_requests.h"
+#include "cli/io/disk.h"
 #include "cli/io/numbers.h"
 #include "cli/io/option_reader.h"
 #include "cli/io/report.h"
@@ -31,7 +31,7 @@ bool run_discard(const Words& words, Session& session) {
 
   const Clock::time_point begin = Clock::now();
   try {
-    discard_on_disk(session.image(), offset, length_bytes);
+    session.disk().discard(offset, length_bytes);
   } catch (const std::exception& e) {
     throw Complaint(fmt::format("discard failed: {}", error_name(e)));
   }

@@ -2,12 +2,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <string>
+#include <string_view>
 
 #include "cli/info_report.h"
 #include "cli/io/command.h"
 #include "cli/io/complaint.h"
-#include "cli/io/disk_requests.h"
+#include "cli/io/disk.h"
 #include "cli/io/numbers.h"
 
 namespace qcowkit::cli::io {
@@ -40,11 +42,23 @@ std::string format_specific_text(const ImageInfo& info) {
   return begin == text.npos ? std::string() : text.substr(begin);
 }
 
+bool is_one_of(std::string_view format, std::initializer_list<std::string_view> formats) {
+  return std::ranges::find(formats, format) != formats.end();
+}
+
 bool run_info(const Words& /*words*/, Session& session) {
+  Console& console = session.console();
   const ImageInfo info = session.image().info();
-  session.console().print("format name: {}\ncluster size: {}\nvm state offset: {}\n{}", info.format,
-                          whole_size_text(info.cluster_size_bytes.value_or(0)),
-                          whole_size_text(vm_state_offset(info)), format_specific_text(info));
+  console.print("format name: {}\n", info.format);
+  // What is no format but a protocol, the reference names as such, too.
+  const bool is_null = is_one_of(info.format, {"null-co", "null-aio"});
+  if (is_null || is_one_of(info.format, {"file", "host_device", "nbd"})) {
+    console.print("format name: {}\n", info.format);
+  }
+  if (is_null) return false;  // there is no more to be known
+  console.print("cluster size: {}\nvm state offset: {}\n{}",
+                whole_size_text(info.cluster_size_bytes.value_or(0)),
+                whole_size_text(vm_state_offset(info)), format_specific_text(info));
   return true;
 }
 

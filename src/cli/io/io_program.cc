@@ -13,6 +13,7 @@
 #include "cli/io/command.h"
 #include "cli/io/input.h"
 #include "cli/io/io_options.h"
+#include "cli/objects.h"
 #include "cli/program.h"
 #include "cli/trace.h"
 
@@ -53,9 +54,9 @@ bool run_input(std::string_view prompt, Session& session) {
 int run(const Arguments& arguments, std::string_view prompt, Console& console) {
   const Opening opening = opening_of(arguments);
   for (const std::string& trace : arguments.all("--trace")) enable_trace(console.program(), trace);
-  Session session(console, parse_secrets(arguments.all("--object")));
+  Session session(console, parse_objects(arguments.all("--object")));
   if (opening.name || opening.options) {
-    session.set_disk(open_disk(opening, session.secrets(), console));
+    session.set_opened(open_disk(opening, session.objects(), console));
   }
   const std::vector<std::string>& lines = arguments.all("--cmd");
   const bool all_succeeded = lines.empty() ? run_input(prompt, session) : run_lines(lines, session);
@@ -147,6 +148,10 @@ int run_io_program(Words words, Console& console) {
     }
     console.finish();
     return exit_code;
+  } catch (const HelpText& list) {
+    console.write(list.text());
+    console.flush();
+    return 0;
   } catch (const UsageError&) {
     io::print_program_help(console);
     console.flush();

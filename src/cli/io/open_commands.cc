@@ -5,6 +5,7 @@
 #include "cli/io/command.h"
 #include "cli/io/complaint.h"
 #include "cli/io/option_reader.h"
+#include "cli/io/reopening.h"
 
 namespace qcowkit::cli::io {
 
@@ -55,7 +56,7 @@ bool run_open(const Words& words, Session& session) {
   if (operands.size() > 1) throw WrongUsage();
   if (!operands.empty()) opening.name = operands[0];
   if (session.has_image()) throw Failure("file open already, try 'help close'");
-  session.set_disk(open_disk(opening, session.secrets(), session.console()));
+  session.set_opened(open_disk(opening, session.objects(), session.console()));
   return true;
 }
 
@@ -84,7 +85,7 @@ bool run_reopen(const Words& words, Session& session) {
   }
   if (!options.operands().empty()) throw WrongUsage();
   session.finish_requests();
-  reopen_disk(session.disk(), changes, session.secrets());
+  reopen(session.opened(), changes, session.console());
   return true;
 }
 

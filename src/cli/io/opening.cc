@@ -4,17 +4,31 @@
 #include <fmt/core.h>
 
 #include "cli/failure.h"
-#include "cli/key_values.h"
+#include "cli/io/option_list.h"
 
 namespace qcowkit::cli::io {
 
 namespace {
 
-ImageName name_of(const Opening& opening) {
-  if (!opening.options) return parse_image_name(*opening.name, false, opening.format);
-  std::string list = *opening.options;
-  if (opening.name) list += ",file.filename=" + escape_commas(*opening.name);
-  return parse_image_name(list, true, {});
+/// The reference takes "file" from where the name is given, too.
+void require_one_file(const NodeOptions& node) {
+  if (node.find("file") != nullptr || node.find("file.filename") != nullptr) {
+    throw Failure("Can't specify 'file' and 'filename' options at the same time");
+  }
+}
+
+ImageName name_of(const Opening& opening, Console& console) {
+  if (!opening.options) {
+    if (!opening.name) throw Failure("Must specify either driver or file");
+    return parse_image_name(*opening.name, false, opening.format);
+  }
+  ImageName name = parse_option_list(*opening.options, console);
+  if (opening.name) {
+    require_one_file(name.node);
+    name.node.add_defaults(parse_image_name(*opening.name, false, {}).node);
+    name.text = name.path = *opening.name;
+  }
+  return name;
 }
 
 void require_sense(const Opening& opening) {
@@ -36,11 +50,42 @@ OpenOptions options_of(const Opening& opening) {
   options.read_only = opening.read_only;
   options.cache = opening.cache;
   if (opening.force_share) options.locking = Locking::force_share;
-  if (opening.ignore_discards) {
-    options.ignore_discards = true;
-    options.discard_pass_through = {false, false, false};
-  }
+  options.ignore_discards = opening.ignore_discards;
   return options;
+}
+
+/// An overlay in `file` that lies over the image.
+std::unique_ptr<Image> open_with_overlay(const TemporaryFile& file, const ImageName& name,
+                                         const NodeObjects& objects, const OpenOptions& options) {
+  CreateOptions create;
+  create.format = "qcow2";
+  create.open_backing = false;
+  {
+    OpenOptions only_reading = options;
+    only_reading.read_only = true;
+    create.size_bytes = open_image(name, objects, only_reading)->virtual_size();
+  }
+  Image::create(file.path(), create);
+  ImageName overlay = name;
+  overlay.node = NodeOptions::from_path(file.path(), "qcow2");
+  overlay.node.set_child("backing", name.node);
+  return open_image(overlay, objects, options);
+}
+
+OpenedDisk open(const Opening& opening, ImageName name, const NodeObjects& objects,
+                Console& console) {
+  const OpenOptions options = options_of(opening);
+  std::unique_ptr<TemporaryFile> overlay;
+  std::unique_ptr<Image> image;
+  if (opening.snapshot) {
+    overlay = std::make_unique<TemporaryFile>();
+    image = open_with_overlay(*overlay, name, objects, options);
+  } else if (opening.read_only) {
+    image = open_image(name, objects, options);
+  } else {
+    image = open_writable(name, objects, options, console);
+  }
+  return {std::move(name), std::move(overlay), {std::move(image), opening.copy_on_read}};
 }
 
 /// What is said after "can't open": the name is not repeated.
@@ -71,29 +116,20 @@ void Opening::set_aio(const std::string& mode) {
   native_aio = mode == "native";
 }
 
-void OpenDisk::close() { close_image(*image, name); }
+void OpenedDisk::close() { close_image(disk.image(), name); }
 
-std::unique_ptr<OpenDisk> open_disk(const Opening& opening, const Secrets& secrets,
-                                    Console& console) {
+std::unique_ptr<OpenedDisk> open_disk(const Opening& opening, const NodeObjects& objects,
+                                      Console& console) {
   std::string text = opening.name.value_or(opening.options.value_or(""));
   try {
     require_sense(opening);
-    auto disk = std::make_unique<OpenDisk>();
-    disk->opening = opening;
-    disk->name = name_of(opening);
-    text = disk->name.text;
-    disk->image = opening.read_only
-                      ? open_image(disk->name, secrets, options_of(opening))
-                      : open_writable(disk->name, secrets, options_of(opening), console);
-    return disk;
-  } catch (const Failure& e) {
+    const ImageName name = name_of(opening, console);
+    text = name.text;
+    return std::unique_ptr<OpenedDisk>(new OpenedDisk(open(opening, name, objects, console)));
+  } catch (const std::exception& e) {
     const std::string device = opening.name ? fmt::format(" device {}", *opening.name) : "";
     throw Failure(fmt::format("can't open{}: {}", device, reason(e.what(), text)), 1);
   }
-}
-
-void reopen_disk(OpenDisk& disk, const Reopening& changes, const Secrets& /*secrets*/) {
-  if (changes.read_only) disk.image->reopen(*changes.read_only);
 }
 
 }  // namespace qcowkit::cli::io

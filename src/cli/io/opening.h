@@ -6,9 +6,11 @@
 #include <string>
 
 #include "cli/console.h"
+#include "cli/io/disk.h"
+#include "cli/io/temporary_file.h"
 #include "cli/open_arguments.h"
-#include "cli/secrets.h"
-#include "qcowkit/image.h"
+#include "qcowkit/node.h"
+#include "qcowkit/options.h"
 
 namespace qcowkit::cli::io {
 
@@ -32,28 +34,18 @@ struct Opening {
   void set_aio(const std::string& mode);
 };
 
-/// An image and how it was opened.
-struct OpenDisk {
-  Opening opening;
+/// An open image and the name by which it was opened.
+struct OpenedDisk {
   ImageName name;
-  std::unique_ptr<Image> image;
+  std::unique_ptr<TemporaryFile> overlay;  ///< where what is written goes, with -s
+  Disk disk;
 
   /// Throws `Failure`.
   void close();
 };
 
-/// What `reopen` changes; what is not set stays.
-struct Reopening {
-  std::optional<bool> read_only;
-  std::optional<CacheMode> cache;
-  std::optional<std::string> options;  ///< a list of options
-};
-
 /// Throws `Failure`: "can't open device NAME: ...".
-std::unique_ptr<OpenDisk> open_disk(const Opening& opening, const Secrets& secrets,
-                                    Console& console);
-
-/// The disk stays as it was if this throws `Failure`.
-void reopen_disk(OpenDisk& disk, const Reopening& changes, const Secrets& secrets);
+std::unique_ptr<OpenedDisk> open_disk(const Opening& opening, const NodeObjects& objects,
+                                      Console& console);
 
 }  // namespace qcowkit::cli::io

@@ -6,7 +6,7 @@
 
 #include "cli/io/command.h"
 #include "cli/io/complaint.h"
-#include "cli/io/disk_requests.h"
+#include "cli/io/disk.h"
 #include "cli/io/numbers.h"
 #include "cli/io/option_reader.h"
 #include "cli/io/report.h"
@@ -17,7 +17,8 @@ namespace qcowkit::cli::io {
 namespace {
 
 struct ReadRequest {
-  Range range;
+  std::string_view name;  ///< what it is called if it fails
+  Range range = {};
   bool from_vm_state = false;
   bool dump = false;
   std::optional<Verification> expected = {};
@@ -33,10 +34,10 @@ bool read_and_tell(const ReadRequest& request, Session& session) {
     if (request.from_vm_state) {
       session.image().read_vm_state(offset, bytes);
     } else {
-      read_disk(session.image(), offset, bytes);
+      session.disk().read(offset, bytes);
     }
   } catch (const std::exception& e) {
-    throw Complaint(fmt::format("read failed: {}", error_name(e)));
+    throw Complaint(fmt::format("{} failed: {}", request.name, error_name(e)));
   }
   const Transfer transfer{"read", offset, length_bytes, Clock::now() - begin};
 
@@ -73,7 +74,7 @@ struct VerifiedPart {
 
 bool run_read(const Words& words, Session& session) {
   Console& console = session.console();
-  ReadRequest request;
+  ReadRequest request{.name = "read"};
   VerifiedPart part;
   OptionReader options(words, "bCl:pP:qs:v");
   while (const auto letter = options.next()) {
@@ -118,7 +119,7 @@ bool run_read(const Words& words, Session& session) {
 }
 
 bool run_readv(const Words& words, Session& session) {
-  ReadRequest request;
+  ReadRequest request{.name = "readv"};
   std::optional<std::byte> pattern;
   OptionReader options(words, "CP:qv");
   while (const auto letter = options.next()) {

@@ -13,7 +13,7 @@ void Session::finish_requests() { console_.write(background_.wait_for_all()); }
 void Session::close() {
   finish_requests();
   breakpoints_.forget();
-  if (const std::unique_ptr<OpenDisk> disk = std::move(disk_)) disk->close();
+  if (const std::unique_ptr<OpenedDisk> opened = std::move(opened_)) opened->close();
 }
 
 }  // namespace qcowkit::cli::io

@@ -16,16 +16,18 @@ namespace qcowkit::cli::io {
 class Session {
  public:
   /// `objects` is what --object has defined.
-  Session(Console& console, Secrets secrets) : console_(console), secrets_(std::move(secrets)) {}
+  Session(Console& console, NodeObjects objects)
+      : console_(console), objects_(std::move(objects)) {}
 
   Console& console() noexcept { return console_; }
-  const Secrets& secrets() const noexcept { return secrets_; }
+  const NodeObjects& objects() const noexcept { return objects_; }
 
-  bool has_image() const noexcept { return disk_ != nullptr; }
+  bool has_image() const noexcept { return opened_ != nullptr; }
   /// Only if there is one.
-  Image& image() noexcept { return *disk_->image; }
-  OpenDisk& disk() noexcept { return *disk_; }
-  void set_disk(std::unique_ptr<OpenDisk> disk) { disk_ = std::move(disk); }
+  OpenedDisk& opened() noexcept { return *opened_; }
+  Disk& disk() noexcept { return opened_->disk; }
+  Image& image() noexcept { return disk().image(); }
+  void set_opened(std::unique_ptr<OpenedDisk> opened) { opened_ = std::move(opened); }
   /// Waits for what is under way and closes the image, if there is one. Throws `Failure`.
   void close();
 
@@ -41,8 +43,8 @@ class Session {
 
  private:
   Console& console_;
-  Secrets secrets_;
-  std::unique_ptr<OpenDisk> disk_;
+  NodeObjects objects_;
+  std::unique_ptr<OpenedDisk> opened_;
   BreakpointTags breakpoints_;
   Background background_;  // goes before the image that its requests use
   bool is_quitting_ = false;

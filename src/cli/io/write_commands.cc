@@ -8,7 +8,7 @@
 
 #include "cli/io/command.h"
 #include "cli/io/complaint.h"
-#include "cli/io/disk_requests.h"
+#include "cli/io/disk.h"
 #include "cli/io/numbers.h"
 #include "cli/io/option_reader.h"
 #include "cli/io/pattern_file.h"
@@ -19,15 +19,15 @@ namespace qcowkit::cli::io {
 
 namespace {
 
-/// Makes the request and tells of it.
+/// Makes the request and tells of it; `name` is what it is called if it fails.
 template <typename Request>
-bool write_and_tell(const Range& range, const ReportOptions& report, Session& session,
-                    Request request) {
+bool write_and_tell(std::string_view name, const Range& range, const ReportOptions& report,
+                    Session& session, Request request) {
   const Clock::time_point begin = Clock::now();
   try {
     request();
   } catch (const std::exception& e) {
-    throw Complaint(fmt::format("write failed: {}", error_name(e)));
+    throw Complaint(fmt::format("{} failed: {}", name, error_name(e)));
   }
   const Transfer transfer{"wrote", range.offset, range.length_bytes, Clock::now() - begin};
   session.print_finished();
@@ -125,21 +125,21 @@ bool run_write(const Words& words, Session& session) {
     require_whole_sectors(range.length_bytes, "count");
   }
 
-  Image& image = session.image();
+  Disk& disk = session.disk();
   if (options.zeroes) {
-    return write_and_tell(range, options.report, session, [&] {
-      write_zeroes_to_disk(image, {range.offset, range.length_bytes, options.may_unmap,
-                                   options.no_fallback, options.durable});
+    return write_and_tell("write", range, options.report, session, [&] {
+      disk.write_zeroes({range.offset, range.length_bytes, options.may_unmap, options.no_fallback,
+                         options.durable});
     });
   }
   const std::vector<std::byte> data = data_to_write(options, range.length_bytes);
-  return write_and_tell(range, options.report, session, [&] {
+  return write_and_tell("write", range, options.report, session, [&] {
     if (options.to_vm_state) {
-      image.write_vm_state(range.offset, data);
+      disk.image().write_vm_state(range.offset, data);
     } else if (options.compressed) {
-      write_compressed_to_disk(image, range.offset, data);
+      disk.write_compressed(range.offset, data);
     } else {
-      write_disk(image, range.offset, data, options.durable);
+      disk.write(range.offset, data, options.durable);
     }
   });
 }
@@ -167,8 +167,8 @@ bool run_writev(const Words& words, Session& session) {
   }
   const Range range = parse_vector(options.operands(), session.console());
   const std::vector<std::byte> data(range.length_bytes, pattern);
-  return write_and_tell(range, report, session,
-                        [&] { write_disk(session.image(), range.offset, data, durable); });
+  return write_and_tell("writev", range, report, session,
+                        [&] { session.disk().write(range.offset, data, durable); });
 }
 
 }  // namespace
