@@ -62,13 +62,6 @@ class Encryption : public SideBySide {
     write_file("ours/" + name, bytes);
     write_file("reference/" + name, bytes);
   }
-  void expect_same_success(const Words& words) const {
-    const auto [reference, ours] = run_both(words);
-    EXPECT_EQ(ours.out, reference.out);
-    EXPECT_EQ(ours.exit_code, 0) << ours.err;
-    EXPECT_EQ(ours.err, "");
-    EXPECT_EQ(reference.err, "");
-  }
   /// What differs from one volume to the next is left out.
   static std::string without_chance(const std::string& text) {
     static const std::regex kChance("((uuid|iters)\"?: )[^,\n]*");
