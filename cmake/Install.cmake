@@ -21,7 +21,7 @@ install(FILES completions/qcow.bash DESTINATION ${completions_dir} RENAME qcow)
 # whoever wants this one puts the folder in front of PATH.
 set(links_dir lib/qcowkit/qemu-links)
 file(RELATIVE_PATH tool_from_links /${links_dir} /${CMAKE_INSTALL_BINDIR}/qcow)
-foreach(name qemu-img qemu-io)
+foreach(name qemu-img qemu-io qemu-nbd)
   set(link ${PROJECT_BINARY_DIR}/qemu-links/${name})
   file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/qemu-links)
   file(CREATE_LINK ${tool_from_links} ${link} SYMBOLIC)

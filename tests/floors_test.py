@@ -17,11 +17,11 @@ STOREYS = [
     ["image"],
     ["jobs"],
     ["export/nbd"],
-    ["cli", "cli/io"],
+    ["cli", "cli/io", "cli/nbd"],
 ]
 STOREY_OF = {floor: number for number, storey in enumerate(STOREYS) for floor in storey}
 # Front ends live on the public interface, like everybody else's program.
-FRONT_ENDS = {"cli": {"base", "cli", "cli/io"}, "export": {"base", "export/nbd"}}
+FRONT_ENDS = {"cli": {"base", "cli", "cli/io", "cli/nbd"}, "export": {"base", "export/nbd"}}
 # Public headers that are not for all floors, and the lowest storey that may see them.
 LOWEST_READER = {"qcowkit/node.h": "image", "qcowkit/storage.h": "storage", "qcowkit/options.h": "codec", "qcowkit/info.h": "codec",
                  "qcowkit/image.h": "codec", "qcowkit/jobs.h": "jobs",

@@ -36,6 +36,7 @@ extern const Command kInfoCommand;
 extern const Command kIoCommand;
 extern const Command kMapCommand;
 extern const Command kMeasureCommand;
+extern const Command kNbdCommand;
 extern const Command kRebaseCommand;
 extern const Command kResizeCommand;
 extern const Command kSnapshotCommand;

@@ -20,7 +20,8 @@ constexpr std::array kCommands = {
     &kAmendCommand,   &kBenchCommand,   &kBitmapCommand,  &kCheckCommand,
     &kCommitCommand,  &kCompareCommand, &kConvertCommand, &kCreateCommand,
     &kDdCommand,      &kInfoCommand,    &kIoCommand,      &kMapCommand,
-    &kMeasureCommand, &kRebaseCommand,  &kResizeCommand,  &kSnapshotCommand,
+    &kMeasureCommand, &kNbdCommand,     &kRebaseCommand,  &kResizeCommand,
+    &kSnapshotCommand,
 };
 
 constexpr std::array kToolOptions = {

@@ -17,6 +17,7 @@ constexpr std::array kPrograms = {
     Program{"qcow", run_image_tool},
     Program{"qemu-img", run_image_tool},
     Program{"qemu-io", run_io_program},
+    Program{"qemu-nbd", run_nbd_program},
 };
 
 const Program& find_program(std::string_view name) {

@@ -22,4 +22,8 @@ int run_image_tool(Words words, Console& console);
 /// What is called instead of qemu-io: options and an image. The image tool's "io" is the same.
 int run_io_program(Words words, Console& console);
 
+/// What is called instead of qemu-nbd: a server of images. The image tool's "nbd" is the same, for
+/// several images at a time.
+int run_nbd_program(Words words, Console& console);
+
 }  // namespace qcowkit::cli

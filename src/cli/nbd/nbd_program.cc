@@ -1,0 +1,312 @@
+// The NBD server: opens images and serves them. It is a command of the image tool, and a program of
+// its own when it is called by the reference's name.
+#include <fmt/core.h>
+
+#include <atomic>
+#include <csignal>
+#include <memory>
+#include <vector>
+
+#include "cli/command.h"
+#include "cli/failure.h"
+#include "cli/help.h"
+#include "cli/io/temporary_file.h"
+#include "cli/nbd/background.h"
+#include "cli/nbd/device.h"
+#include "cli/nbd/export_list.h"
+#include "cli/nbd/nbd_options.h"
+#include "cli/nbd/partition.h"
+#include "cli/nbd/server_arguments.h"
+#include "cli/nbd/sockets.h"
+#include "cli/open_arguments.h"
+#include "cli/program.h"
+#include "cli/snapshot_source.h"
+#include "cli/trace.h"
+#include "qcowkit/nbd.h"
+
+namespace qcowkit::cli {
+
+namespace nbd {
+
+namespace {
+
+/// An open image and what it is exported as.
+struct OpenedExport {
+  ImageName name;
+  std::unique_ptr<io::TemporaryFile>
+      overlay;  ///< where what clients write goes, if not to the image
+  std::unique_ptr<Image> image;
+  NbdExport exported;
+};
+
+/// An overlay in `file` that lies over the image.
+std::unique_ptr<Image> open_with_overlay(const io::TemporaryFile& file, const ImageName& name,
+                                         const ServerArguments& server,
+                                         const OpenOptions& options) {
+  CreateOptions create;
+  create.format = "qcow2";
+  create.open_backing = false;
+  {
+    OpenOptions only_reading = options;
+    only_reading.read_only = true;
+    create.size_bytes = open_image(name, server.objects.of_nodes, only_reading)->virtual_size();
+  }
+  Image::create(file.path(), create);
+  ImageName overlay = name;
+  overlay.node = NodeOptions::from_path(file.path(), "qcow2");
+  overlay.node.set_child("backing", name.node);
+  return open_image(overlay, server.objects.of_nodes, options);
+}
+
+std::unique_ptr<Image> open_disk(OpenedExport& opened, const ServerArguments& server,
+                                 Console& console) {
+  const OpenOptions options = server.open_options();
+  if (server.snapshot) {
+    return open_source(opened.name, server.objects.of_nodes, options, server.snapshot, console);
+  }
+  if (server.keeps_writes_aside) {
+    opened.overlay = std::make_unique<io::TemporaryFile>();
+    return open_with_overlay(*opened.overlay, opened.name, server, options);
+  }
+  if (server.read_only) return open_image(opened.name, server.objects.of_nodes, options);
+  return open_writable(opened.name, server.objects.of_nodes, options, console);
+}
+
+void require_bitmaps(const Image& image, const std::vector<std::string>& wanted) {
+  std::vector<BitmapInfo> bitmaps;
+  try {
+    bitmaps = image.bitmaps();
+  } catch (const Error&) {
+    // A format without them: none is found.
+  }
+  for (const std::string& name : wanted) {
+    const bool is_there =
+        std::any_of(bitmaps.begin(), bitmaps.end(),
+                    [&](const BitmapInfo& bitmap) { return bitmap.name == name; });
+    if (!is_there) throw Failure(fmt::format("Bitmap '{}' is not found", name));
+  }
+}
+
+OpenedExport open_export(const Disk& disk, const ServerArguments& server, Console& console) {
+  OpenedExport opened;
+  opened.name = parse_image_name(disk.file, server.image_opts, server.format, &console);
+  try {
+    opened.image = open_disk(opened, server, console);
+  } catch (const std::exception& e) {
+    throw Failure(fmt::format("Failed to blk_new_open '{}': {}", disk.file, e.what()));
+  }
+  NbdExport& exported = opened.exported;
+  exported.name = disk.export_name;
+  exported.description = server.description;
+  exported.image = opened.image.get();
+  exported.read_only = server.read_only;
+  exported.allocation_depth = server.allocation_depth;
+  exported.bitmaps = server.bitmaps;
+  if (server.guest_offset > opened.image->virtual_size()) {
+    throw Failure(fmt::format("Invalid offset '{}'", server.offset_text));
+  }
+  exported.guest_offset = server.guest_offset;
+  if (server.partition) {
+    const Partition partition = find_partition(*opened.image, *server.partition);
+    exported.guest_offset = partition.guest_offset;
+    exported.size_bytes = partition.size_bytes;
+  }
+  require_bitmaps(*opened.image, server.bitmaps);
+  return opened;
+}
+
+std::shared_ptr<NbdTls> make_tls(const ServerArguments& server) {
+  if (!server.tls_credentials) return nullptr;
+  const std::string& id = *server.tls_credentials;
+  const auto found = server.objects.tls_servers.find(id);
+  if (found == server.objects.tls_servers.end()) {
+    const std::string why = server.objects.of_nodes.tls_clients.contains(id)
+                                ? "Expecting TLS credentials with a server endpoint"
+                            : server.objects.contains(id)
+                                ? fmt::format("Object with id '{}' is not TLS credentials", id)
+                                : fmt::format("No TLS credentials with id '{}'", id);
+    throw Failure(fmt::format("Failed to get TLS creds: {}", why));
+  }
+  NbdTlsOptions options = found->second;
+  if (server.tls_authorisation) {
+    const auto authorisation = server.objects.authorisations.find(*server.tls_authorisation);
+    if (authorisation == server.objects.authorisations.end()) {
+      throw Failure(fmt::format("No authorisation with id '{}'", *server.tls_authorisation));
+    }
+    options.authorise = authorisation->second;
+  }
+  return make_nbd_tls(options);
+}
+
+std::atomic<NbdServer*> server_to_stop = nullptr;
+
+void stop_server(int /*signal*/) {
+  if (NbdServer* const server = server_to_stop.load()) server->request_stop();
+}
+
+/// Lets the signals that end programs end the server in an orderly way, while it lives.
+class StopBySignal {
+ public:
+  explicit StopBySignal(NbdServer& server) {
+    server_to_stop = &server;
+    struct sigaction action {};
+    action.sa_handler = stop_server;
+    action.sa_flags = SA_RESTART;
+    for (const int signal : kSignals) ::sigaction(signal, &action, nullptr);
+  }
+  ~StopBySignal() {
+    for (const int signal : kSignals) std::signal(signal, SIG_IGN);
+    server_to_stop = nullptr;
+  }
+  StopBySignal(const StopBySignal&) = delete;
+  StopBySignal& operator=(const StopBySignal&) = delete;
+
+ private:
+  static constexpr int kSignals[] = {SIGTERM, SIGINT, SIGHUP};
+};
+
+NbdServerOptions server_options(const ServerArguments& server, NbdServer*& running,
+                                Console& console) {
+  NbdServerOptions options;
+  options.connections_max = server.connections_max;
+  options.handshake_seconds = server.handshake_seconds;
+  options.tls = make_tls(server);
+  if (!server.is_persistent) {
+    options.on_last_disconnect = [&running] { running->request_stop(); };
+  }
+  if (server.is_verbose) {
+    options.on_problem = [&console](const std::string& message) {
+      // One write for each line, whichever thread it comes from.
+      Console(console.program()).error(message);
+    };
+  }
+  return options;
+}
+
+void close_exports(std::vector<OpenedExport>& exports) {
+  for (OpenedExport& opened : exports) close_image(*opened.image, opened.name);
+}
+
+int serve(const Arguments& arguments, bool takes_many, Console& console) {
+  const ServerArguments server_arguments = read_server_arguments(arguments, takes_many);
+  std::vector<NbdSocket> sockets = take_activated_sockets(server_arguments.address);
+  std::unique_ptr<Background> background;
+  if (server_arguments.forks) background = std::make_unique<Background>();
+
+  std::vector<OpenedExport> exports;
+  for (const Disk& disk : server_arguments.disks) {
+    exports.push_back(open_export(disk, server_arguments, console));
+  }
+  const std::optional<std::string> device = arguments.value("--connect");
+  NbdServer* running = nullptr;
+  NbdServer server(server_options(server_arguments, running, console));
+  running = &server;
+  for (const OpenedExport& opened : exports) server.add_export(opened.exported);
+  const StopBySignal stop_by_signal(server);
+  if (sockets.empty() && (!device || server_arguments.address.socket_path)) {
+    sockets = listen_at(server_arguments.address);
+  }
+  std::unique_ptr<PidFile> pid_file;
+  if (server_arguments.pid_file) pid_file = std::make_unique<PidFile>(*server_arguments.pid_file);
+  server.start(std::move(sockets));
+  {
+    std::unique_ptr<ConnectedDevice> connected;
+    if (device) {
+      connected = std::make_unique<ConnectedDevice>(*device, server,
+                                                    server_arguments.disks.front().export_name,
+                                                    [&server] { server.request_stop(); });
+    }
+    console.flush();
+    if (background) background->ready();
+    server.wait();
+  }
+  close_exports(exports);
+  return 0;
+}
+
+int run(const Arguments& arguments, bool takes_many, Console& console) {
+  for (const std::string& trace : arguments.all("--trace")) enable_trace(console.program(), trace);
+  if (arguments.has("--list")) {
+    print_export_list(arguments, console);
+    return 0;
+  }
+  if (const auto device = arguments.value("--disconnect")) {
+    disconnect_device(*device);
+    console.print("{} disconnected\n", *device);
+    return 0;
+  }
+  return serve(arguments, takes_many, console);
+}
+
+int run_as_command(const Arguments& arguments, Console& console) {
+  if (arguments.has("--version")) {
+    print_version(console);
+    return 0;
+  }
+  return run(arguments, /*takes_many=*/true, console);
+}
+
+}  // namespace
+
+}  // namespace nbd
+
+constexpr Command kNbdCommand{
+    .name = "nbd",
+    .arguments = "FILENAME | NAME=FILENAME...",
+    .summary = "serve images over the network block device protocol",
+    .description =
+        "Serves the disk that FILENAME holds to NBD clients, at a TCP port or a Unix socket, until "
+        "the "
+        "last of them has gone. Several images are served at a time where each has a name: clients "
+        "ask for them as nbd://HOST/NAME. All of a disk's clients see the same bytes, and what a "
+        "flush "
+        "covers survives a crash.\n",
+    .options = nbd::kOptions,
+    .details =
+        "Exit codes: 0: the server has ended in an orderly way, all is flushed; 1: an error.\n\n"
+        "Examples:\n"
+        "  qcow nbd -t -k /run/disk.sock -f qcow2 disk.qcow2\n"
+        "  qcow nbd -t -r -e 0 monday=monday.qcow2 tuesday=tuesday.qcow2\n"
+        "  qcow nbd -L -b server.example.com\n",
+    .error_exit_code = 1,
+    .run = nbd::run_as_command,
+};
+
+int run_nbd_program(Words words, Console& console) {
+  const auto send_to_help = [&] {
+    console.write_error(fmt::format("Try `{} --help' for more information.\n", console.program()));
+  };
+  Arguments arguments(nbd::kOptions);
+  try {
+    arguments = parse_arguments(words, nbd::kOptions);
+  } catch (const UsageError& e) {
+    console.error(e.what());
+    console.write_error(fmt::format("{}: ", console.program()));
+    send_to_help();
+    return 1;
+  }
+  try {
+    int exit_code = 0;
+    if (arguments.help_wanted()) {
+      print_command_help(console, kNbdCommand, console.program());
+    } else if (arguments.has("--version")) {
+      print_version(console);
+    } else {
+      exit_code = nbd::run(arguments, /*takes_many=*/false, console);
+    }
+    console.finish();
+    return exit_code;
+  } catch (const HelpText& help) {
+    console.write(help.text());
+    console.flush();
+    return 0;
+  } catch (const UsageError& e) {
+    console.error(e.what());
+    send_to_help();
+  } catch (const std::exception& e) {
+    console.error(e.what());
+  }
+  return 1;
+}
+
+}  // namespace qcowkit::cli

@@ -1,0 +1,63 @@
+// The sockets that a server listens on.
+#include "cli/nbd/sockets.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <system_error>
+
+#include "cli/failure.h"
+#include "cli/option_values.h"
+
+namespace qcowkit::cli::nbd {
+
+namespace {
+
+constexpr int kFirstActivated = 3;  // sd_listen_fds(3)
+constexpr std::uint64_t kActivatedMax = 1024;
+
+/// The variable's number, 0 if there is none.
+std::uint64_t environment_number(const char* name) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? 0 : parse_number(text).value_or(0);
+}
+
+}  // namespace
+
+std::vector<NbdSocket> take_activated_sockets(const Address& address) {
+  const std::uint64_t count = environment_number("LISTEN_FDS");
+  if (count == 0 || environment_number("LISTEN_PID") != static_cast<std::uint64_t>(::getpid())) {
+    return {};
+  }
+  if (address.socket_path || address.bind || address.port) {
+    throw Failure("--socket, --bind and --port make no sense where the sockets are passed on");
+  }
+  if (count > kActivatedMax) {
+    throw Failure(
+        fmt::format("LISTEN_FDS: {} sockets; at most {} are expected", count, kActivatedMax));
+  }
+  // Programs that this one starts are not meant.
+  ::unsetenv("LISTEN_FDS");
+  ::unsetenv("LISTEN_PID");
+  std::vector<NbdSocket> sockets;
+  for (int fd = kFirstActivated; fd < kFirstActivated + static_cast<int>(count); ++fd) {
+    if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+      throw Failure(fmt::format("socket activation failed: descriptor {}: {}", fd,
+                                std::generic_category().message(errno)));
+    }
+    sockets.emplace_back(fd);
+  }
+  return sockets;
+}
+
+std::vector<NbdSocket> listen_at(const Address& address) {
+  if (!address.socket_path) return nbd_listen_tcp(address.host(), address.port_number());
+  std::vector<NbdSocket> sockets;
+  sockets.push_back(nbd_listen_unix(*address.socket_path));
+  return sockets;
+}
+
+}  // namespace qcowkit::cli::nbd
