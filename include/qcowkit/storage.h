@@ -31,6 +31,14 @@ struct StorageExtent {
   bool is_hole;
 };
 
+class Storage;
+
+/// A byte of a storage.
+struct StoragePlace {
+  Storage* storage;
+  std::uint64_t host_offset;
+};
+
 /// Host bytes: a file, a block device, memory.
 ///
 /// Thread-safe: every call may be made from any number of threads at once; overlapping writes
@@ -70,6 +78,9 @@ class Storage {
   /// True where bytes that lie beyond `size()` read as zeroes once the storage has grown over them
   /// (files, memory), false where there is nothing beyond (block devices).
   virtual bool can_grow() const noexcept = 0;
+  /// Where the byte at `host_offset` lies for whoever may read and write it there as well as here:
+  /// here, but for a storage that is a part of another one.
+  virtual StoragePlace place_of(std::uint64_t host_offset) noexcept { return {this, host_offset}; }
   /// Copies bytes from `source` without their passing through user space (clone or
   /// copy_file_range). Returns how many bytes, from the range's start, were copied: 0 where there
   /// is no such way.

@@ -51,6 +51,9 @@ class WindowStorage final : public ForwardingStorage {
   }
   StorageExtent extent_at(std::uint64_t host_offset, std::uint64_t length_bytes) const override;
   bool can_grow() const noexcept override { return !fixed_size_ && child().can_grow(); }
+  StoragePlace place_of(std::uint64_t host_offset) noexcept override {
+    return child().place_of(offset_ + host_offset);
+  }
   std::uint64_t copy_from(Storage& source, std::uint64_t source_host_offset,
                           std::uint64_t host_offset, std::uint64_t length_bytes) override {
     return child().copy_from(source, source_host_offset, in_child(host_offset, length_bytes),

@@ -76,6 +76,16 @@ TEST(WindowStorage, WithoutASizeItGrowsAndShrinksWithTheChild) {
   EXPECT_EQ(window->size(), 0U);
 }
 
+TEST(WindowStorage, PlacesAreThoseInTheInnermostStorage) {
+  auto child = disk(10'000);
+  Storage& whole = *child;
+  auto outer = make_window_storage(std::move(child), {.offset_bytes = 512});
+  const auto inner = make_window_storage(std::move(outer), {.offset_bytes = 1000});
+  const StoragePlace place = inner->place_of(7);
+  EXPECT_EQ(place.storage, &whole);
+  EXPECT_EQ(place.host_offset, 1519U);
+}
+
 TEST(WindowStorage, DiscardStaysInside) {
   auto child = disk(16'384, 1);
   Storage& whole = *child;

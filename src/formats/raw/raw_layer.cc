@@ -26,8 +26,9 @@ LayerExtent RawLayer::map(GuestOffset guest_offset, std::uint64_t length_bytes) 
   LayerExtent extent;
   extent.kind = found.is_hole ? ExtentKind::zero : ExtentKind::data;
   extent.length_bytes = found.length_bytes;
-  extent.host_offset = {guest_offset.value};
-  extent.storage = storage_.get();
+  const StoragePlace place = storage_->place_of(guest_offset.value);
+  extent.host_offset = {place.host_offset};
+  extent.storage = place.storage;
   extent.has_host_offset = true;
   return extent;
 }
@@ -78,8 +79,8 @@ void RawLayer::write_compressed(GuestOffset, const CompressedCluster&, std::span
 void RawLayer::flush() {
   if (read_only_) return;
   storage_->raise(Event::flush_to_os);
-  storage_->raise(Event::flush_to_disk);
   storage_->flush();
+  storage_->raise(Event::flush_to_disk);
 }
 
 void RawLayer::describe(ImageInfo& info) const { info.virtual_size_bytes = virtual_size_; }
