@@ -27,6 +27,15 @@ std::unique_ptr<Image> open_filtered_image(NodeOpener& opener, NodeReader& reade
   return opener.open_image(std::move(child), options_of_filtered(options));
 }
 
+/// How far down the chain of `top` the node of this name is, if the options name it.
+std::optional<std::uint32_t> depth_in_chain(NodeOptions top, const std::string& node_name) {
+  for (std::uint32_t depth = 0; !top.empty(); ++depth) {
+    if (top.text("node-name") == node_name) return depth;
+    top = top.child("backing");
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 OpenedNode open_blkverify(NodeOpener& opener, NodeReader& reader, const OpenOptions& options) {
@@ -60,14 +69,17 @@ OpenedNode open_compress(NodeOpener& opener, NodeReader& reader, const OpenOptio
 }
 
 OpenedNode open_copy_on_read(NodeOpener& opener, NodeReader& reader, const OpenOptions& options) {
+  const NodeOptions chain = reader.all().child("file");
   std::unique_ptr<Image> image = open_filtered_image(opener, reader, options);
+  CopyOnReadOptions copy;
   if (const auto bottom = reader.take_text("bottom")) {
-    throw invalid(fmt::format("Bottom node '{}' not found", *bottom));
+    copy.bottom_depth = depth_in_chain(chain, *bottom);
+    if (!copy.bottom_depth) throw invalid(fmt::format("Bottom node '{}' not found", *bottom));
   }
   OpenedNode opened;
   opened.label = label_over(require_driver("copy-on-read"), reader.all(), "file",
                             Image::Impl::of(*image).label);
-  opened.storage = make_copy_on_read_storage(std::move(image));
+  opened.storage = make_copy_on_read_storage(std::move(image), copy);
   return opened;
 }
 
