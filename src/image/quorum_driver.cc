@@ -60,9 +60,6 @@ OpenedNode open_quorum(NodeOpener& opener, NodeReader& reader, const OpenOptions
     list += child.label.json;
     children.push_back(std::move(child.storage));
   }
-  if (quorum.rewrite_corrupted && options.read_only) {
-    throw Error(Errc::read_only, "Block node is read-only");
-  }
   LabelBuilder label("quorum");
   label.add_strong_options(require_driver("quorum"), reader.all());
   label.add_json("children", fmt::format("[{}]", list));

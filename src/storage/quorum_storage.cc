@@ -198,6 +198,10 @@ std::uint64_t QuorumStorage::allocated_bytes() const {
 /// A hole is what all children call one; anything else has to be put to the vote.
 StorageExtent QuorumStorage::extent_at(std::uint64_t host_offset,
                                        std::uint64_t length_bytes) const {
+  const std::uint64_t end = size();
+  if (host_offset >= end) return {length_bytes, true};
+  // Whoever knew of a hole would not read it, and nothing would be compared.
+  if (options_.blkverify) return {std::min(length_bytes, end - host_offset), false};
   StorageExtent common{length_bytes, true};
   for (const auto& child : children_) {
     const StorageExtent extent = child->extent_at(host_offset, common.length_bytes);
