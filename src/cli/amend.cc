@@ -47,7 +47,7 @@ int run(const Arguments& arguments, Console& console) {
   OpenOptions options;
   options.cache = parse_cache_mode(arguments.value("-t").value_or("writeback"), "cache");
   const ImageName name =
-      parse_image_name(arguments.positional()[0], arguments.has("--image-opts"), format);
+      parse_image_name(arguments.positional()[0], arguments.has("--image-opts"), format, &console);
   const std::unique_ptr<Image> image = open_writable(name, secrets, options, console);
   if (wants_help) {
     print_amend_options(console, image->format());

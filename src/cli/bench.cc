@@ -128,7 +128,7 @@ int run(const Arguments& arguments, Console& console) {
     throw Failure("Flush interval can't be smaller than depth");
   }
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                                          arguments.value("-f"));
+                                          arguments.value("-f"), &console);
   check_aio(arguments, open_options.cache);
   const std::unique_ptr<Image> image = options.write
                                            ? open_writable(name, {}, open_options, console)

@@ -183,7 +183,7 @@ int run(const Arguments& arguments, Console& console) {
   const Secrets secrets = parse_secrets(arguments.all("--object"));
   check_arguments(arguments, actions);
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                                          arguments.value("-f"));
+                                          arguments.value("-f"), &console);
   const std::string bitmap_name =
       arguments.positional().size() > 1 ? arguments.positional()[1] : std::string();
 

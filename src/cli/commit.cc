@@ -84,7 +84,7 @@ int run(const Arguments& arguments, Console& console) {
   OpenOptions open_options;
   open_options.cache = parse_cache_mode(arguments.value("-t").value_or("writeback"), "cache");
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                                          arguments.value("-f"));
+                                          arguments.value("-f"), &console);
   const std::unique_ptr<Image> image = open_writable(name, secrets, open_options, console);
   const bool quiet = arguments.has("-q");
   Progress progress(console, Progress::mode(quiet, arguments.has("-p")));

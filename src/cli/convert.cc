@@ -190,7 +190,7 @@ std::vector<OpenedImage> open_sources(const Arguments& arguments, const Secrets&
   std::vector<OpenedImage> sources;
   for (std::size_t i = 0; i + 1 < names.size(); ++i) {
     ImageName name =
-        parse_image_name(names[i], arguments.has("--image-opts"), arguments.value("-f"));
+        parse_image_name(names[i], arguments.has("--image-opts"), arguments.value("-f"), &console);
     std::unique_ptr<Image> image = open_source(name, secrets, options, snapshot, console);
     sources.push_back({std::move(name), std::move(image)});
   }

@@ -112,8 +112,8 @@ int run(const Arguments& arguments, Console& console) {
   if (!operands.input || !operands.output) {
     throw Failure("Must specify both input and output files");
   }
-  const ImageName input_name =
-      parse_image_name(*operands.input, arguments.has("--image-opts"), arguments.value("-f"));
+  const ImageName input_name = parse_image_name(*operands.input, arguments.has("--image-opts"),
+                                                arguments.value("-f"), &console);
   OpenOptions options;
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
   const std::unique_ptr<Image> input = open_image(input_name, secrets, options);

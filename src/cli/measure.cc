@@ -114,7 +114,7 @@ int run(const Arguments& arguments, Console& console) {
   std::unique_ptr<Image> source;
   if (!size) {
     name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                            arguments.value("-f"));
+                            arguments.value("-f"), &console);
     source = open_measured(name, arguments, secrets, console);
     size = source->virtual_size();
   }

@@ -15,8 +15,7 @@ namespace qcowkit::cli {
 namespace {
 
 void add_secret(const ObjectDefinition& definition, Objects& objects) {
-  auto& secrets = objects.of_nodes.secrets;
-  secrets.emplace(definition.id(), make_secret(definition, secrets));
+  objects.of_nodes.secrets.emplace(definition.id(), make_secret(definition, objects.of_nodes));
 }
 
 void add_throttle_group(const ObjectDefinition& definition, Objects& objects) {

@@ -59,9 +59,9 @@ void end_at_mismatch(const std::string& message) {
   std::exit(1);
 }
 
-OpenOptions complete(const ImageName& name, OpenOptions options, const Referable& referable) {
+OpenOptions complete(const ImageName& name, OpenOptions options, const Secrets& secrets) {
   options.format.clear();
-  options.objects = std::make_shared<const NodeObjects>(referable.objects());
+  options.objects = std::make_shared<const NodeObjects>(secrets);
   options.listener = trace_listener();
   options.on_mismatch = end_at_mismatch;
   if (name.node.text("driver").empty()) options.format = name.format;
@@ -85,10 +85,10 @@ ImageName parse_image_name(const std::string& text, bool image_opts,
   }
 }
 
-std::unique_ptr<Image> open_image(const ImageName& name, const Referable& referable,
+std::unique_ptr<Image> open_image(const ImageName& name, const Secrets& secrets,
                                   OpenOptions options, int exit_code) {
   try {
-    options = complete(name, std::move(options), referable);
+    options = complete(name, std::move(options), secrets);
     options.unlock = Unlock::required;
     return Image::open(name.node, options);
   } catch (const std::exception& e) {
@@ -96,10 +96,10 @@ std::unique_ptr<Image> open_image(const ImageName& name, const Referable& refera
   }
 }
 
-std::unique_ptr<Image> open_writable(const ImageName& name, const Referable& referable,
+std::unique_ptr<Image> open_writable(const ImageName& name, const Secrets& secrets,
                                      OpenOptions options, Console& console) {
   options.read_only = false;
-  std::unique_ptr<Image> image = open_image(name, referable, options);
+  std::unique_ptr<Image> image = open_image(name, secrets, options);
   if (name.format.empty() && image->format() == "raw") {
     console.write_error(fmt::format(
         "WARNING: Image format was not specified for '{}' and probing guessed raw.\n"
@@ -112,9 +112,9 @@ std::unique_ptr<Image> open_writable(const ImageName& name, const Referable& ref
 }
 
 std::unique_ptr<Image> open_for_description(const ImageName& name, OpenOptions options,
-                                            const Referable& referable) {
+                                            const Secrets& secrets) {
   try {
-    options = complete(name, std::move(options), referable);
+    options = complete(name, std::move(options), secrets);
     options.unlock = Unlock::never;
     options.open_backing = false;
     options.ignore_discards = true;  // as the reference opens it, which some options depend on

@@ -23,19 +23,6 @@ struct ImageName {
   NodeOptions node;    ///< what it all means
 };
 
-/// What options may refer to by an id: all objects, or at least the secrets.
-class Referable {
- public:
-  Referable() = default;
-  Referable(const Secrets& secrets) : objects_{.secrets = secrets} {}
-  Referable(const NodeObjects& objects) : objects_(objects) {}
-
-  const NodeObjects& objects() const noexcept { return objects_; }
-
- private:
-  NodeObjects objects_;
-};
-
 /// Reads a name as the library does (`NodeOptions::from_name`), or with `image_opts` a list of
 /// options. `format` is the value of -f. Old spellings are warned of on the console, if there is
 /// one. Throws `Failure`.
@@ -44,17 +31,17 @@ ImageName parse_image_name(const std::string& text, bool image_opts,
 
 /// Opens the image with the secrets that its options name; an encrypted one without secret is
 /// refused. What goes wrong reads "Could not open 'name': ...", with `exit_code`.
-std::unique_ptr<Image> open_image(const ImageName& name, const Referable& referable,
+std::unique_ptr<Image> open_image(const ImageName& name, const Secrets& secrets,
                                   OpenOptions options, int exit_code = -1);
 
 /// Opens the image to be changed; warns on the console where it was only taken for raw.
-std::unique_ptr<Image> open_writable(const ImageName& name, const Referable& referable,
+std::unique_ptr<Image> open_writable(const ImageName& name, const Secrets& secrets,
                                      OpenOptions options, Console& console);
 
-/// Opens the image alone, to be described: of what is referable, secrets are not needed and not
+/// Opens the image alone, to be described: of the objects, secrets are not needed and not
 /// looked up.
 std::unique_ptr<Image> open_for_description(const ImageName& name, OpenOptions options,
-                                            const Referable& referable = {});
+                                            const Secrets& secrets = {});
 
 /// The library's `message` without the image's name in front of it, for where that has been said.
 std::string without_name(std::string_view message, std::string_view name);

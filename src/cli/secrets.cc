@@ -144,7 +144,7 @@ std::shared_ptr<const Secret> make_secret(const ObjectDefinition& definition,
 }
 
 Secrets parse_secrets(const std::vector<std::string>& definitions) {
-  return parse_objects(definitions).secrets;
+  return parse_objects(definitions);
 }
 
 std::shared_ptr<const Secret> find_passphrase(const Secrets& secrets, const std::string& id) {
@@ -156,8 +156,8 @@ std::shared_ptr<const Secret> find_passphrase(const Secrets& secrets, const std:
 }
 
 std::shared_ptr<const Secret> find_secret(const Secrets& secrets, const std::string& id) {
-  const auto found = secrets.find(id);
-  if (found == secrets.end()) throw Failure(fmt::format("No secret with id '{}'", id));
+  const auto found = secrets.secrets.find(id);
+  if (found == secrets.secrets.end()) throw Failure(fmt::format("No secret with id '{}'", id));
   return found->second;
 }
 

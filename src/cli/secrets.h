@@ -1,18 +1,18 @@
 // --object secret: passphrases and keys that options refer to by their id.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "cli/object_definition.h"
+#include "qcowkit/node.h"
 #include "qcowkit/secret.h"
 
 namespace qcowkit::cli {
 
-/// Secrets by their ids.
-using Secrets = std::map<std::string, std::shared_ptr<const Secret>>;
+/// Secrets by their ids, and with them what else options refer to.
+using Secrets = NodeObjects;
 
 /// The properties that a secret's definition may have.
 const ObjectType& secret_type();
@@ -22,7 +22,7 @@ const ObjectType& secret_type();
 std::shared_ptr<const Secret> make_secret(const ObjectDefinition& definition,
                                           const Secrets& secrets);
 
-/// The secrets that all --object options define. Throws as `parse_objects` does.
+/// What all --object options define. Throws as `parse_objects` does.
 Secrets parse_secrets(const std::vector<std::string>& definitions);
 
 /// The secret of this id. Throws `Failure` if there is none.

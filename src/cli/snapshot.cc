@@ -129,7 +129,7 @@ int run(const Arguments& arguments, Console& console) {
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
   const Secrets secrets = parse_secrets(arguments.all("--object"));
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                                          arguments.value("-f"));
+                                          arguments.value("-f"), &console);
   OpenOptions options;
   if (arguments.has("--force-share")) {
     if (action != 'l') {
