@@ -65,10 +65,8 @@ class BenchJob {
 
 std::chrono::nanoseconds BenchJob::run() {
   const auto begin = Clock::now();
-  // Writes to one file take turns in the kernel, so more threads are of use only once they wait.
-  if (!options_.write) {
-    for (std::uint32_t i = 1; i < std::min(worker_count(0), options_.depth); ++i) start_worker();
-  }
+  // More than there are cores are of use only once requests wait for a device.
+  for (std::uint32_t i = 1; i < std::min(worker_count(0), options_.depth); ++i) start_worker();
   work();
   join_workers();
   const auto end = Clock::now();

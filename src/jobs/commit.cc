@@ -49,6 +49,8 @@ void merge_into(Image& top, Image& base, Image& target, const CommitOptions& opt
   request.options.target_has_backing = true;
   request.options.shared_base = &base;
   request.options.workers = options.workers;
+  // What is merged lies among older clusters anyway.
+  request.options.out_of_order_writes = true;
   request.options.bytes_per_second = options.bytes_per_second;
   request.options.progress = options.progress;
   request.options.stop = options.stop;
