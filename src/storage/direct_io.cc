@@ -94,27 +94,31 @@ int DirectIo::read_by_bounce(std::uint64_t host_offset, std::span<const iovec> i
   return 0;
 }
 
-int DirectIo::write(std::uint64_t host_offset, std::span<const iovec> from) {
+int DirectIo::write(std::uint64_t host_offset, std::span<const iovec> from,
+                    const Storage* storage) {
   const std::uint64_t length = total_bytes(from);
   if (length == 0) return 0;
   const auto end = checked_add(host_offset, length);
   if (!end || *end > std::numeric_limits<off_t>::max() - kMaxSectorBytes) return EFBIG;
   if (!is_aligned(host_offset, alignment_.offset) || !is_aligned(length, alignment_.offset)) {
-    return write_padded(host_offset, from);
+    return write_padded(host_offset, from, storage);
   }
   const RangeLock::Guard guard(changes_, host_offset, *end, RangeLock::Mode::shared);
   return is_aligned_request(host_offset, from) ? write_whole(fd_.get(), host_offset, from)
-                                               : write_by_bounce(host_offset, from);
+                                               : write_by_bounce(host_offset, from, storage);
 }
 
-int DirectIo::write_padded(std::uint64_t host_offset, std::span<const iovec> from) {
+int DirectIo::write_padded(std::uint64_t host_offset, std::span<const iovec> from,
+                           const Storage* storage) {
   const std::uint64_t end = host_offset + total_bytes(from);
   const std::uint64_t first = align_down(host_offset, alignment_.offset);
   const std::uint64_t padded_end = align_up(end, alignment_.offset);
   const auto exclusive = RangeLock::Mode::exclusive;
   if (is_device_ || padded_end <= file_size(fd_.get())) {
     const RangeLock::Guard guard(changes_, first, padded_end, exclusive);
-    if (is_device_ || padded_end <= file_size(fd_.get())) return write_by_bounce(host_offset, from);
+    if (is_device_ || padded_end <= file_size(fd_.get())) {
+      return write_by_bounce(host_offset, from, storage);
+    }
   }
   // The padding grows the file and is cut off again, so nobody may write beyond it meanwhile.
   const RangeLock::Guard guard(changes_, first, RangeLock::kToTheEnd, exclusive);
@@ -122,7 +126,7 @@ int DirectIo::write_padded(std::uint64_t host_offset, std::span<const iovec> fro
   hide_beyond(true_end);
   int error = 0;
   try {
-    error = write_by_bounce(host_offset, from);
+    error = write_by_bounce(host_offset, from, storage);
   } catch (...) {
     cut_off_beyond(true_end);
     throw;
@@ -134,9 +138,16 @@ int DirectIo::write_padded(std::uint64_t host_offset, std::span<const iovec> fro
 
 /// Writes whole sectors, those at the edges completed from the file. The caller holds the range:
 /// exclusively, if there is anything to complete.
-int DirectIo::write_by_bounce(std::uint64_t host_offset, std::span<const iovec> from) {
+int DirectIo::write_by_bounce(std::uint64_t host_offset, std::span<const iovec> from,
+                              const Storage* storage) {
   IovecCursor cursor(from);
   const std::uint64_t sector = alignment_.offset;
+  const auto complete = [&](std::uint64_t at, std::byte* into, Event before, Event after) {
+    if (storage != nullptr) storage->raise(before, at, sector);
+    const int error = read_sector(at, into);
+    if (storage != nullptr && error == 0) storage->raise(after, at, sector);
+    return error;
+  };
   const std::uint64_t padded_bytes =
       align_up((host_offset & (sector - 1)) + cursor.remaining(), sector);
   Buffer bounce(std::min(padded_bytes, kBounceBytes));
@@ -147,11 +158,17 @@ int DirectIo::write_by_bounce(std::uint64_t host_offset, std::span<const iovec> 
     const std::uint64_t padded = align_up(head + wanted, sector);
     const bool cuts_last_sector = padded != head + wanted;
     if (head != 0) {
-      if (const int error = read_sector(first, bounce.data())) return error;
+      if (const int error = complete(first, bounce.data(), Event::pwritev_rmw_head,
+                                     Event::pwritev_rmw_after_head)) {
+        return error;
+      }
     }
     if (cuts_last_sector && (head == 0 || padded > sector)) {
       std::byte* const last = bounce.data() + (padded - sector);
-      if (const int error = read_sector(first + padded - sector, last)) return error;
+      if (const int error = complete(first + padded - sector, last, Event::pwritev_rmw_tail,
+                                     Event::pwritev_rmw_after_tail)) {
+        return error;
+      }
     }
     cursor.copy_out(bounce.span().subspan(head, wanted));
     const iovec aligned{bounce.data(), padded};

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/mutex.h"
+#include "qcowkit/storage.h"
 #include "storage/file_io.h"
 #include "storage/range_lock.h"
 
@@ -44,9 +45,11 @@ class DirectIo {
   const DirectAlignment& alignment() const noexcept { return alignment_; }
   RangeLock& changes() noexcept { return changes_; }
 
-  /// Both return 0 or an errno, and throw std::bad_alloc.
+  /// Both return 0 or an errno, and throw std::bad_alloc. Events are raised on `storage`, if it is
+  /// not null: pwritev_rmw_* where sectors have to be read to complete a write.
   int read(std::uint64_t host_offset, std::span<const iovec> into);
-  int write(std::uint64_t host_offset, std::span<const iovec> from);
+  int write(std::uint64_t host_offset, std::span<const iovec> from,
+            const Storage* storage = nullptr);
 
   /// The file's size without padding that is about to be cut off.
   std::uint64_t size() const;
@@ -54,8 +57,9 @@ class DirectIo {
  private:
   bool is_aligned_request(std::uint64_t host_offset, std::span<const iovec> buffers) const noexcept;
   int read_by_bounce(std::uint64_t host_offset, std::span<const iovec> into);
-  int write_padded(std::uint64_t host_offset, std::span<const iovec> from);
-  int write_by_bounce(std::uint64_t host_offset, std::span<const iovec> from);
+  int write_padded(std::uint64_t host_offset, std::span<const iovec> from, const Storage* storage);
+  int write_by_bounce(std::uint64_t host_offset, std::span<const iovec> from,
+                      const Storage* storage);
   int read_sector(std::uint64_t host_offset, std::byte* into) noexcept;
   void hide_beyond(std::uint64_t end) EXCLUDES(size_mutex_);
   int cut_off_beyond(std::uint64_t end) EXCLUDES(size_mutex_);

@@ -61,13 +61,16 @@ void FileStorage::readv(std::uint64_t host_offset, std::span<const iovec> into) 
 
 void FileStorage::writev(std::uint64_t host_offset, std::span<const iovec> from) {
   require_writable();
+  if (listener() != nullptr) raise(Event::pwritev, host_offset, total_bytes(from));
   const FileExtents::Change change(extents_);
   const int error = write_range(host_offset, from);
   if (error != 0) fail(error, "write", host_offset, total_bytes(from));
+  raise(Event::pwritev_done, host_offset);
 }
 
 int FileStorage::write_range(std::uint64_t host_offset, std::span<const iovec> from) {
-  return direct_ ? direct_->write(host_offset, from) : write_whole(fd_.get(), host_offset, from);
+  return direct_ ? direct_->write(host_offset, from, this)
+                 : write_whole(fd_.get(), host_offset, from);
 }
 
 void FileStorage::flush() {

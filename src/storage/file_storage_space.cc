@@ -47,6 +47,7 @@ bool FileStorage::write_zeroes(std::uint64_t host_offset, std::uint64_t length_b
   if (!end || *end > kMaxOffset) fail(EFBIG, operation, host_offset, length_bytes);
   if (is_device() && *end > size()) fail(ENOSPC, operation, host_offset, length_bytes);
 
+  raise(Event::pwritev_zero, host_offset, length_bytes);
   const FileExtents::Change change(extents_);
   int error = EOPNOTSUPP;
   if (options.may_unmap || options.no_fallback || length_bytes > kFewBytes) {
@@ -56,6 +57,7 @@ bool FileStorage::write_zeroes(std::uint64_t host_offset, std::uint64_t length_b
   }
   if (error == EOPNOTSUPP) error = write_zero_buffers(host_offset, length_bytes);
   if (error != 0) fail(error, operation, host_offset, length_bytes);
+  raise(Event::pwritev_done, host_offset);
   return true;
 }
 

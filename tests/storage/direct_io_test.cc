@@ -15,6 +15,7 @@
 #include "base/buffer.h"
 #include "qcowkit/error.h"
 #include "qcowkit/storage.h"
+#include "storage/memory_storage.h"
 #include "tests/support/temp_dir.h"
 
 namespace qcowkit {
@@ -145,6 +146,32 @@ TEST_F(DirectIoFile, AppendsBeyondAPaddedTailAreNotCutOff) {
   far.join();
   EXPECT_EQ(read(0, 50 * 1001), Bytes(50 * 1001, std::byte{1}));
   EXPECT_EQ(read(kHalf, 50 * 4096), Bytes(50 * 4096, std::byte{2}));
+}
+
+TEST_F(DirectIoFile, EventsTellOfSectorsThatAreReadToCompleteAWrite) {
+  class Recorder final : public EventListener {
+   public:
+    void on_event(Event event, std::uint64_t, std::uint64_t) noexcept override {
+      events.push_back(event);
+    }
+    std::vector<Event> events;
+  };
+  Recorder recorder;
+  MemoryStorage raised_on;
+  raised_on.set_listener(&recorder);
+  constexpr std::size_t kSector = 4096;
+  EXPECT_EQ(write(0, Bytes(4 * kSector)), 0);
+  const auto write_raising = [&](std::uint64_t offset, std::size_t bytes) {
+    Bytes copy(bytes);
+    const iovec from{copy.data(), copy.size()};
+    EXPECT_EQ(io().write(offset, {&from, 1}, &raised_on), 0);
+  };
+  write_raising(0, kSector);
+  EXPECT_TRUE(recorder.events.empty());
+  write_raising(kSector - 1, kSector + 2);
+  EXPECT_EQ(recorder.events,
+            (std::vector<Event>{Event::pwritev_rmw_head, Event::pwritev_rmw_after_head,
+                                Event::pwritev_rmw_tail, Event::pwritev_rmw_after_tail}));
 }
 
 }  // namespace
