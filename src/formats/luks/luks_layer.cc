@@ -108,7 +108,10 @@ void LuksLayer::write_compressed(GuestOffset, const CompressedCluster&,
 }
 
 void LuksLayer::flush() {
-  if (!read_only_) storage_->flush();
+  if (read_only_) return;
+  storage_->raise(Event::flush_to_os);
+  storage_->flush();
+  storage_->raise(Event::flush_to_disk);
 }
 
 void LuksLayer::describe(ImageInfo& info) const {

@@ -114,8 +114,8 @@ void Metadata::write_in_order(ClusterMap::Dirty& dirty, Durability durability,
     dirty.linked.write_to(storage_);
   }
   if (durability == Durability::durable) {
-    storage_.raise(Event::flush_to_disk);
     barrier();
+    storage_.raise(Event::flush_to_disk);
   }
 }
 

@@ -295,6 +295,7 @@ void Metadata::grow_refcount_table(std::uint64_t contiguous_clusters) {
                             header.refcount_table_offset = host_offset;
                             header.refcount_table_clusters = clusters;
                           });
+                          storage_.raise(Event::cluster_free);  // those of the old table
                         });
 }
 
@@ -423,8 +424,8 @@ void Metadata::write_in_order(ClusterMap::Dirty& map, Refcounts::Dirty* refcount
     map.linked.write_to(storage_);
   }
   if (durability == Durability::durable) {
-    storage_.raise(Event::flush_to_disk);
     barrier();
+    storage_.raise(Event::flush_to_disk);
   }
 }
 

@@ -149,6 +149,7 @@ std::vector<HostRange> Qcow2Layer::copy_table_start(L1Entry table, HostOffset co
                                                     std::uint64_t first_gone) {
   std::vector<HostRange> dropped{{table.l2_table(), geometry_.cluster_size()}};
   Buffer bytes(geometry_.cluster_size());
+  storage_->raise(Event::l2_load, table.l2_table().value, bytes.size());
   storage_->read(table.l2_table().value, bytes.span());
   for (std::uint64_t i = first_gone; i < geometry_.l2_entries(); ++i) {
     const RawL2Entry raw = RawL2Entry::load(bytes.data(), i, geometry_);
@@ -161,6 +162,7 @@ std::vector<HostRange> Qcow2Layer::copy_table_start(L1Entry table, HostOffset co
     }
     RawL2Entry{}.store(bytes.data(), i, geometry_);
   }
+  storage_->raise(Event::l2_alloc_write, copy.value, bytes.size());
   storage_->write(copy.value, bytes.span());
   return dropped;
 }
