@@ -18,6 +18,7 @@ class Console {
  public:
   /// `program` is what messages start with.
   explicit Console(std::string program) : program_(std::move(program)) {}
+  ~Console() { flush(); }
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;
 

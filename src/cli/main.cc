@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);
   const std::vector<std::string_view> words(argv, argv + argc);
   const std::string_view name = words.empty() ? "qcow" : last_component(words[0]);
-  Console console{std::string(name)};
+  // Static, so that what is buffered is written whoever ends the program with std::exit.
+  static Console console{std::string(name)};
   return find_program(name).run(Words(words).subspan(words.empty() ? 0 : 1), console);
 }
