@@ -26,6 +26,7 @@ void RequestReader::read(std::vector<Incoming>& into, Buffer& spare) {
   try {
     while (true) {
       take_arrived(into);
+      is_at_end_ = is_at_end_ || (into.empty() && is_drained_);
       if (!into.empty() || is_at_end_) return;
       receive(spare);
       finish_apart(into);
@@ -138,7 +139,7 @@ void RequestReader::receive(Buffer& spare) {
   if (*count == into.size()) {
     wanted_bytes_ = kBufferBytesMax;
   } else if (draining_.load(std::memory_order_relaxed)) {
-    is_at_end_ = true;
+    is_drained_ = true;
   }
 }
 

@@ -105,6 +105,7 @@ class RequestReader {
   const std::atomic<bool>& draining_;
 
   bool is_at_end_ = false;
+  bool is_drained_ = false;  ///< what is in the buffer is all that will be looked at
   std::shared_ptr<ReceivedBytes> buffer_;
   std::size_t begin_ = 0;  ///< of the bytes not taken yet
   std::size_t end_ = 0;
