@@ -16,6 +16,28 @@
 
 namespace qcowkit {
 
+/// Tells what an image calls data and its file has nothing for, as preallocation leaves it behind.
+/// Looking for that costs system calls; so it is done, as the reference does it, only in files that
+/// occupy clearly less than their clusters in use. Used by one thread at a time; the image and its
+/// chain are not written meanwhile.
+class HoleFinder {
+ public:
+  explicit HoleFinder(Image& image);
+  ~HoleFinder();
+  HoleFinder(HoleFinder&& other) noexcept;
+  HoleFinder& operator=(HoleFinder&& other) noexcept;
+
+  /// Cuts an extent, of which `image.map` told, to where data and holes of the file meet; true if
+  /// it is a hole, and so reads as zeroes.
+  bool cut(Extent& extent);
+
+ private:
+  struct Layer;
+  Layer& layer_at(std::uint32_t depth);
+
+  std::vector<Layer> layers_;  ///< by depth
+};
+
 struct CopyOptions {
   /// Runs of zeroes of at least this many bytes inside data are not written (multiple of 512); 0:
   /// everything is written, the target fully allocated, and the source is not asked for holes.

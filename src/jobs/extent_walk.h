@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <optional>
-#include <vector>
 
 #include "qcowkit/image.h"
+#include "qcowkit/jobs.h"
 
 namespace qcowkit {
 
@@ -26,8 +26,7 @@ struct StoredRun {
   }
 };
 
-/// Where a walk looks for holes below data. `as_reference`: only in files that occupy clearly less
-/// than their clusters in use, which tells preallocated images.
+/// Where a walk looks for holes below data: in every storage, or where a `HoleFinder` does.
 enum class HoleSearch { everywhere, as_reference };
 
 /// Asks an image for each of its extents once, however small the steps in which they are used up,
@@ -38,7 +37,9 @@ class ExtentWalk {
   /// What `below`, if not null, and the images behind it store is not asked for: where no image
   /// above it decides, the run is unallocated.
   ExtentWalk(Image& image, HoleSearch search, const Image* below = nullptr)
-      : image_(&image), search_(search), below_(below) {}
+      : image_(&image), below_(below) {
+    if (search == HoleSearch::as_reference) holes_.emplace(image);
+  }
 
   Image& image() const noexcept { return *image_; }
 
@@ -49,13 +50,10 @@ class ExtentWalk {
   void map(std::uint64_t guest_offset);
   Extent map_above(std::uint64_t guest_offset, std::uint64_t length_bytes) const;
   void look_for_hole();
-  bool has_holes(std::uint32_t depth, const Storage* storage);
 
   Image* image_;
-  HoleSearch search_;
   const Image* below_;
-  /// By depth; empty where the layer has not been looked at.
-  std::vector<std::optional<bool>> layer_has_holes_;
+  std::optional<HoleFinder> holes_;  ///< empty: holes are looked for everywhere
 
   std::uint64_t guest_offset_ = 0;  // of run_
   StoredRun run_;
