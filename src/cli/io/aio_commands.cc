@@ -21,6 +21,7 @@ namespace {
 /// Makes the request in the background and tells of it when it has ended.
 template <typename Request, typename Tell>
 void start(Session& session, std::string_view failure, Request request, Tell tell) {
+  session.console().flush();  // a breakpoint speaks for itself
   session.background().start([failure, request, tell]() -> std::string {
     const Clock::time_point begin = Clock::now();
     try {

@@ -18,21 +18,25 @@ Background::Background() {
 }
 
 Background::~Background() {
-  threads_.clear();
+  requests_.clear();
   ::close(pipe_[0]);
   ::close(pipe_[1]);
 }
 
 void Background::start(Work work) {
+  std::erase_if(requests_, [](const Request& request) { return request.has_ended->load(); });
+  auto has_ended = std::make_shared<std::atomic<bool>>(false);
   std::latch begun(1);
-  threads_.emplace_back([this, &begun, work = std::move(work)] {
+  std::jthread thread([this, &begun, has_ended, work = std::move(work)] {
     begun.count_down();
-    end(work());
+    tell(work());
+    has_ended->store(true);
   });
+  requests_.push_back({std::move(has_ended), std::move(thread)});
   begun.wait();
 }
 
-void Background::end(std::string text) {
+void Background::tell(std::string_view text) {
   const MutexLock lock(mutex_);
   finished_ += text;
   // A full pipe is readable, which is all that it is there for.
@@ -48,7 +52,7 @@ std::string Background::finished() {
 }
 
 std::string Background::wait_for_all() {
-  threads_.clear();  // joins them
+  requests_.clear();  // joins them
   return finished();
 }
 

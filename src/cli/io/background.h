@@ -1,8 +1,11 @@
 // Requests that are made while the program goes on with its next commands.
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -32,10 +35,14 @@ class Background {
   int readable_fd() const noexcept { return pipe_[0]; }
 
  private:
-  void end(std::string text);
+  struct Request {
+    std::shared_ptr<std::atomic<bool>> has_ended;
+    std::jthread thread;
+  };
+  void tell(std::string_view text);
 
   int pipe_[2] = {-1, -1};
-  std::vector<std::jthread> threads_;
+  std::vector<Request> requests_;
   Mutex mutex_;
   std::string finished_ GUARDED_BY(mutex_);
 };

@@ -17,26 +17,23 @@ Complaint cannot(std::string_view what, int errno_value) {
       fmt::format("Could not {}: {}", what, std::generic_category().message(errno_value)));
 }
 
-/// The image's breakpoints; `what` would be done with them.
+/// The image's breakpoints; `what` would be done with them. Who is stopped or goes on is told on
+/// standard output at once, so all that was said before has to be there already.
 Breakpoints& breakpoints_for(std::string_view what, Session& session) {
   Breakpoints* breakpoints = session.image().storage().breakpoints();
   if (breakpoints == nullptr) throw cannot(what, ENOTSUP);
-  session.print_finished();  // tells of who has stopped before anything changes
+  session.print_finished();
+  session.console().flush();
   return *breakpoints;
-}
-
-void tell_resumed(const std::string& tag, Session& session) {
-  session.breakpoints().let_go(tag);
-  session.console().print("blkdebug: Resuming request '{}'\n", tag);
 }
 
 bool run_break(const Words& words, Session& session) {
   constexpr std::string_view kWhat = "set breakpoint";
   Breakpoints& breakpoints = breakpoints_for(kWhat, session);
+  if (words[1] == "none") return true;  // an event that never comes
   const std::optional<Event> event = find_event(words[1]);
   if (!event) throw cannot(kWhat, ENOENT);
   breakpoints.set(*event, words[2]);
-  session.breakpoints().add(words[2]);
   return true;
 }
 
@@ -48,22 +45,13 @@ bool run_wait_break(const Words& words, Session& session) {
 
 bool run_resume(const Words& words, Session& session) {
   constexpr std::string_view kWhat = "resume request";
-  const std::string& tag = words[1];
-  Breakpoints& breakpoints = breakpoints_for(kWhat, session);
-  if (!breakpoints.is_stopped(tag)) throw cannot(kWhat, ENOENT);
-  tell_resumed(tag, session);
-  breakpoints.resume(tag);
+  if (!breakpoints_for(kWhat, session).resume(words[1])) throw cannot(kWhat, ENOENT);
   return true;
 }
 
 bool run_remove_break(const Words& words, Session& session) {
-  const std::string& tag = words[1];
-  const std::string what = fmt::format("remove breakpoint {}", tag);
-  Breakpoints& breakpoints = breakpoints_for(what, session);
-  // Who has stopped goes on, but its breakpoint was gone already.
-  if (breakpoints.is_stopped(tag)) tell_resumed(tag, session);
-  breakpoints.remove(tag);
-  if (!session.breakpoints().remove_waiting(tag)) throw cannot(what, ENOENT);
+  const std::string what = fmt::format("remove breakpoint {}", words[1]);
+  if (!breakpoints_for(what, session).remove(words[1])) throw cannot(what, ENOENT);
   return true;
 }
 

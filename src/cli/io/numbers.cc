@@ -25,6 +25,13 @@ bool is_hex_with_suffix(std::string_view text) {
   return is_hex && kHexSuffixes.find(text.back()) != kHexSuffixes.npos;
 }
 
+/// Also a negative number may be too large rather than no number.
+SizeProblem problem_of(const std::string& text) {
+  SizeProblem problem = SizeProblem::syntax;
+  parse_size(text.starts_with('-') ? text.substr(1) : text, &problem);
+  return problem;
+}
+
 std::string without_zero_fraction(std::string text) {
   const std::size_t point = text.find('.');
   if (text.find_first_not_of('0', point + 1) == text.npos) text.resize(point);
@@ -35,9 +42,8 @@ std::string without_zero_fraction(std::string text) {
 
 std::uint64_t parse_number(const std::string& text, Console& console) {
   constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
-  SizeProblem problem = SizeProblem::syntax;
-  const std::optional<std::uint64_t> number = parse_size(text, &problem);
-  if (!number && problem == SizeProblem::syntax) {
+  const std::optional<std::uint64_t> number = parse_size(text);
+  if (!number && problem_of(text) == SizeProblem::syntax) {
     throw Complaint(fmt::format(
         "Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {}", text));
   }

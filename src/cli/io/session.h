@@ -6,7 +6,6 @@
 
 #include "cli/console.h"
 #include "cli/io/background.h"
-#include "cli/io/breakpoints.h"
 #include "cli/io/opening.h"
 #include "qcowkit/image.h"
 
@@ -32,7 +31,6 @@ class Session {
   void close();
 
   Background& background() noexcept { return background_; }
-  BreakpointTags& breakpoints() noexcept { return breakpoints_; }
   /// Prints what has happened in the background since the last time.
   void print_finished();
   /// Prints the same after having waited for all requests.
@@ -45,7 +43,6 @@ class Session {
   Console& console_;
   NodeObjects objects_;
   std::unique_ptr<OpenedDisk> opened_;
-  BreakpointTags breakpoints_;
   Background background_;  // goes before the image that its requests use
   bool is_quitting_ = false;
 };
