@@ -4,8 +4,10 @@
 #include "formats/luks/luks_layer.h"
 #include "formats/qcow1/create.h"
 #include "formats/qcow2/create.h"
+#include "image/drivers.h"
 #include "image/references.h"
 #include "qcowkit/image.h"
+#include "qcowkit/node.h"
 
 namespace qcowkit {
 
@@ -15,16 +17,21 @@ namespace {
 /// at the backing file.
 CreateOptions with_backing_looked_at(const std::string& path, CreateOptions options) {
   if (options.backing_file.empty() || !options.open_backing) return options;
-  const std::string backing_path = resolve_reference(path, options.backing_file);
-  if (file_identity(backing_path) == file_identity(path)) {
-    throw Error(Errc::invalid_argument,
-                fmt::format("'{}' cannot be its own backing file", options.backing_file));
+  NodeOptions node;
+  if (has_protocol(options.backing_file)) {
+    node = NodeOptions::from_name(options.backing_file, options.backing_format);
+  } else {
+    const std::string backing_path = resolve_reference(path, options.backing_file);
+    if (file_identity(backing_path) == file_identity(path)) {
+      throw Error(Errc::invalid_argument,
+                  fmt::format("'{}' cannot be its own backing file", options.backing_file));
+    }
+    node = NodeOptions::from_path(backing_path, options.backing_format);
   }
   try {
     OpenOptions open_options;
-    open_options.format = options.backing_format;
     open_options.references = options.references;
-    const std::unique_ptr<Image> backing = Image::open(backing_path, open_options);
+    const std::unique_ptr<Image> backing = Image::open(node, open_options);
     if (!options.size_bytes) options.size_bytes = backing->virtual_size();
   } catch (const Error& error) {
     throw error.within("Could not open backing image");

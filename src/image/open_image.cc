@@ -274,6 +274,7 @@ void Image::Impl::reopen(const NodeOptions& new_node, const OpenOptions& new_opt
   try {
     open_as(new_node, new_options);
   } catch (const Error& error) {
+    layer->close();  // the new one, if it was not what followed that failed
     open_as(old_node, old_options);
     throw error.within(fmt::format("cannot reopen the image for {}",
                                    new_options.read_only ? "reading only" : "writing"));

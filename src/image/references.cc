@@ -31,10 +31,9 @@ std::string path_in(const std::string& name) {
 std::string resolve_data_file(const std::string& name) { return path_in(name); }
 
 std::string resolve_reference(const std::string& image_path, const std::string& name) {
-  const std::string path = path_in(name);
-  if (path.empty() || path.front() == '/') return path;
+  if (name.empty() || name.front() == '/') return name;
   const std::size_t folder_end = image_path.rfind('/');
-  return folder_end == std::string::npos ? path : image_path.substr(0, folder_end + 1) + path;
+  return folder_end == std::string::npos ? name : image_path.substr(0, folder_end + 1) + name;
 }
 
 std::string file_identity(const std::string& path) {
