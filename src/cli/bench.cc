@@ -130,6 +130,10 @@ int run(const Arguments& arguments, Console& console) {
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
                                           arguments.value("-f"), &console);
   check_aio(arguments, open_options.cache);
+  if (options.write && arguments.has("--force-share")) {
+    throw Failure(fmt::format(
+        "Could not open '{}': force-share=on can only be used with read-only images", name.text));
+  }
   const std::unique_ptr<Image> image = options.write
                                            ? open_writable(name, {}, open_options, console)
                                            : open_image(name, {}, open_options);

@@ -35,7 +35,7 @@ constexpr std::array kOptions = {
                true},
     kSourceCacheOption,
     kQuietOption,
-    OptionSpec{'p', "progress", "", "show the progress", true},
+    kProgressOption,
     kForceShareOption,
     kObjectOption,
     kImageOptsOption,
@@ -83,8 +83,7 @@ void Rebase::run() {
   backing_options_.cache =
       parse_cache_mode(arguments_.value("-T").value_or("writeback"), "source cache");
   if (arguments_.has("-U")) backing_options_.locking = Locking::force_share;
-  const bool shows_progress = arguments_.has("-p") && !arguments_.has("-q");
-  Progress progress(console_, Progress::mode(!shows_progress, shows_progress));
+  Progress progress(console_, Progress::mode(arguments_.has("-q"), arguments_.has("-p")));
 
   const ImageName name = parse_image_name(arguments_.positional()[0],
                                           arguments_.has("--image-opts"), arguments_.value("-f"));
@@ -146,6 +145,7 @@ void Rebase::change(Image& image, Image* new_backing, ProgressSink progress) con
     options.progress = std::move(progress);
     rebase(image, new_backing, options);
   } catch (const Error& e) {
+    if (e.code() == make_error_code(Errc::invalid_argument)) throw cannot_change("Invalid argument");
     throw cannot_change(without_name(e.what(), image.filename()));
   }
 }
