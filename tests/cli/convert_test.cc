@@ -248,18 +248,6 @@ TEST_F(Convert, BadArgumentsAreRefused) {
   }
 }
 
-TEST_F(Convert, WhatIsNotSupportedIsRefusedByName) {
-  for (const Words& words : {Words{"--salvage"}}) {
-    Words arguments = {"convert"};
-    arguments.insert(arguments.end(), words.begin(), words.end());
-    arguments.insert(arguments.end(), {"-O", "qcow2", file("top"), file("out")});
-    const CommandResult result = qcow(arguments);
-    EXPECT_EQ(result.exit_code, 1);
-    EXPECT_NE(result.err.find(words[0]), std::string::npos) << result.err;
-    EXPECT_FALSE(std::filesystem::exists(file("out")));
-  }
-}
-
 TEST_F(Convert, RateLimitHoldsTheCopyBack) {
   write_file("data.raw", std::string(2 << 20, 'x'));
   std::filesystem::resize_file(file("data.raw"), std::uintmax_t{1} << 30);  // holes cost nothing
