@@ -128,5 +128,168 @@ TEST_F(ImageOptionsTest, ReadOnlyImagesAreNotChanged) {
   expect_same_success({"snapshot", "-l", "--image-opts", with("read-only=on")});
 }
 
+TEST_F(ImageOptionsTest, NodesAreToldOfInTheSameWords) {
+  given_file("rules", "[inject-error]\nevent = \"l2_load\"\n");
+  for (const std::string options : {"file.filename=a",
+                                    "driver=raw,file.filename=a",
+                                    "driver=raw,file.filename=a,offset=512",
+                                    "driver=raw,file.filename=a,offset=0,size=1024",
+                                    "driver=file,filename=a",
+                                    "driver=null-co,size=1M",
+                                    "driver=null-co,size=1M,read-zeroes=on",
+                                    "driver=raw,file.driver=null-co,file.size=1M",
+                                    "driver=raw,file.driver=qcow2,file.file.filename=a",
+                                    "driver=raw,file.driver=raw,file.file.filename=a",
+                                    "driver=blkdebug,image.filename=a",
+                                    "driver=blkdebug,image.driver=qcow2,image.file.filename=a",
+                                    "driver=blkdebug,config=rules,image.filename=a,align=512",
+                                    "driver=qcow2,file.driver=blkdebug,file.image.filename=a",
+                                    "driver=blkverify,test.file.filename=a,raw.filename=a.raw",
+                                    "driver=quorum,children.0.file.filename=a,"
+                                    "children.1.file.filename=a,vote-threshold=1",
+                                    "driver=compress,file.driver=qcow2,file.file.filename=a",
+                                    "driver=preallocate,file.filename=a",
+                                    "driver=host_device,filename=/dev/null",
+                                    "driver=qcow2,file.filename=a,read-only"}) {
+    expect_same_success({"info", "--image-opts", options});
+  }
+  const std::string throttle = "driver=throttle,throttle-group=g,file.driver=qcow2,";
+  expect_same_success({"info", "--object", "throttle-group,id=g", "--image-opts",
+                       throttle + "file.file.filename=a"});
+}
+
+TEST_F(ImageOptionsTest, NamesOfOtherDriversAreRead) {
+  for (const std::string name :
+       {"file:a", "./a", "null-co://", "blkdebug::a", "blkdebug::blkdebug::a", "/dev/null",
+        "host_device:/dev/null", "json:{'driver':'raw','file':{'driver':'file','filename':'a'}}",
+        R"(json:{"file.filename":"a"})",
+        R"(json:{"driver":"raw","offset":512,"file":{"filename":"a"}})",
+        R"(json:{"driver":"qcow2","file":{"filename":"a"},"file.filename":"b"})",
+        R"(json:{"driver":"qcow2","file":{"driver":"blkdebug","image":{"filename":"a"},)"
+        R"("inject-error":[{"event":"read_aio","errno":5}]}})"}) {
+    expect_same_success({"info", name});
+  }
+  expect_same_success({"info", "-f", "raw", R"(json:{"driver":"qcow2","file":{"filename":"a"}})"});
+  for (const std::string name :
+       {"nope:a",
+        "quorum:x",
+        "blkdebug:a",
+        "blkverify:a",
+        "null-co:x",
+        "host_device:a",
+        "json:{}",
+        "json:",
+        "json:[]",
+        "json:3",
+        "json:a",
+        "json:{",
+        R"(json:{"driver":})",
+        R"(json:{"driver" "raw"})",
+        R"(json:{"driver":"raw"}})",
+        R"(json:{"driver":"raw",})",
+        R"(json:{"driver":01})",
+        R"(json:{"driver":"r\xaw"})",
+        R"(json:{1:2})",
+        R"(json:{"a":[1,2})",
+        R"(json:{"a":"\ud800"})",
+        R"(json:{"a":1,"a":2})",
+        R"(json:{"driver":"qcow2","file":null})",
+        R"(json:{"driver":"qcow2","file":"a"})",
+        R"(json:{"driver":"raw","offset":true,"file":{"filename":"a"}})"}) {
+    expect_same_failure({"info", name});
+  }
+  for (const std::string format : {"nope", "quorum", "throttle", "null-co", "qcow", "luks"}) {
+    expect_same_failure({"info", "-f", format, "a.raw"});
+  }
+}
+
+TEST_F(ImageOptionsTest, TreesThatMakeNoSenseAreRefusedInTheSameWords) {
+  for (const std::string options : {"a",
+                                    "help",
+                                    "filename=a",
+                                    "driver=qcow2",
+                                    "driver=qcow2,filename=a",
+                                    "driver=qcow2,file=a",
+                                    "driver=qcow2,file.filename=a,file=b",
+                                    "driver=qcow2,file.driver=nope,file.filename=a",
+                                    "driver=qcow2,file.filename=",
+                                    "driver=file",
+                                    "driver=file,filename=a,locking=x",
+                                    "driver=file,filename=a,aio=x",
+                                    "driver=file,filename=a,aio=native",
+                                    "driver=file,filename=a,pr-manager=x",
+                                    "driver=file,filename=a,drop-cache=x",
+                                    "driver=file,filename=a,aio-max-batch=x",
+                                    "driver=file,filename=/dev/null",
+                                    "driver=host_device,filename=a",
+                                    "driver=raw,file.filename=a,file.x=1",
+                                    "driver=raw,file.filename=a,x=1",
+                                    "driver=raw,file.filename=a,offset=x",
+                                    "driver=raw,file.filename=a,offset=1M",
+                                    "driver=raw,file.filename=a,size=1M",
+                                    "driver=raw,file.filename=a,size=100",
+                                    "driver=blkdebug",
+                                    "driver=blkdebug,image.file.filename=a",
+                                    "driver=blkdebug,image.filename=a,align=3",
+                                    "driver=blkdebug,image.filename=a,nope=3",
+                                    "driver=blkdebug,image.filename=a,inject-error.0.nope=x",
+                                    "driver=blkverify,raw.filename=a",
+                                    "driver=quorum",
+                                    "driver=quorum,children.0.file.filename=a,vote-threshold=2",
+                                    "driver=quorum,children.0.file.filename=a,vote-threshold=x",
+                                    "driver=quorum,children.0.file.filename=a,vote-threshold=0",
+                                    "driver=quorum,children.0.file.filename=a,"
+                                    "children.2.file.filename=a,vote-threshold=1",
+                                    "driver=throttle,file.filename=a",
+                                    "driver=throttle,throttle-group=h,file.filename=a",
+                                    "driver=copy-on-read,file.filename=a",
+                                    "driver=compress,file.filename=a",
+                                    "driver=null-co,latency-ns=-1",
+                                    "driver=null-co,nope=1",
+                                    "driver=null-co,filename=null-co://",
+                                    "driver=qcow2,file.filename=a,discard=x",
+                                    "driver=qcow2,file.filename=a,detect-zeroes=x",
+                                    "driver=qcow2,file.filename=a,detect-zeroes=unmap",
+                                    "driver=qcow2,file.filename=a,read-only=x",
+                                    "driver=qcow2,file.filename=a,cache.direct=x",
+                                    "driver=qcow2,file.filename=a,node-name=1x",
+                                    "driver=qcow2,file.filename=a,node-name=x,file.node-name=x",
+                                    "driver=qcow2,file.filename=a,l2-cache-entry-size=3000",
+                                    "driver=qcow2,file.filename=a,cache-clean-interval=-1",
+                                    "driver=qcow2,file.filename=a,encrypt.format=luks",
+                                    "driver=qcow2,file.filename=a.raw"}) {
+    expect_same_failure({"info", "--image-opts", options});
+  }
+}
+
+TEST_F(ImageOptionsTest, BackingFilesAreNodesToo) {
+  const std::string json = R"(json:{"driver":"qcow2","file":{"driver":"file","filename":"base"}})";
+  for (const std::string name : {"file:base", "blkdebug::base"}) {
+    given_image("over", "1M", {"-u", "-b", name, "-F", "qcow2"});
+    expect_same_success({"info", "over"});
+    expect_same_success({"convert", "over", "out.raw"});
+    EXPECT_EQ(read_file("ours/out.raw"), read_file("reference/out.raw")) << name;
+  }
+  given_image("over", "1M", {"-u", "-b", json, "-F", "qcow2"});
+  expect_same_success({"info", "--backing-chain", "over"});
+  expect_same_success({"convert", "over", "out.raw"});
+  EXPECT_EQ(read_file("ours/out.raw"), read_file("reference/out.raw"));
+  for (const std::string name : {"nope:base", "json:{", "none", "file:none"}) {
+    given_image("over", "1M", {"-u", "-b", name, "-F", "qcow2"});
+    expect_same_success({"info", "over"});
+    expect_same_failure({"convert", "over", "out.raw"});
+  }
+  for (const std::string options :
+       {"backing.nope=1", "backing.driver=null-co", "backing.driver=file,backing.filename=a.raw",
+        "backing.driver=raw,backing.file.filename=none", "backing.file.driver=null-co"}) {
+    expect_same_failure({"convert", "--image-opts", with(options), "out.raw"});
+  }
+  expect_same_failure(
+      {"convert", "--image-opts", "driver=raw,file.filename=a,backing.driver=null-co", "out.raw"});
+  expect_same_failure({"map", "--image-opts",
+                       "driver=qcow2,file.driver=quorum,file.vote-threshold=1,"
+                       "file.children.0.driver=file,file.children.0.filename=a"});
+}
+
 }  // namespace
 }  // namespace qcowkit::test
