@@ -17,11 +17,10 @@ namespace qcowkit::cli {
 namespace {
 
 constexpr std::array kCommands = {
-    &kAmendCommand,   &kBenchCommand,   &kBitmapCommand,  &kCheckCommand,
-    &kCommitCommand,  &kCompareCommand, &kConvertCommand, &kCreateCommand,
-    &kDdCommand,      &kInfoCommand,    &kIoCommand,      &kMapCommand,
-    &kMeasureCommand, &kNbdCommand,     &kRebaseCommand,  &kResizeCommand,
-    &kSnapshotCommand,
+    &kAmendCommand,   &kBenchCommand,    &kBitmapCommand,  &kCheckCommand, &kCommitCommand,
+    &kCompareCommand, &kConvertCommand,  &kCreateCommand,  &kDdCommand,    &kInfoCommand,
+    &kIoCommand,      &kMapCommand,      &kMeasureCommand, &kNbdCommand,   &kRebaseCommand,
+    &kResizeCommand,  &kSnapshotCommand,
 };
 
 constexpr std::array kToolOptions = {
@@ -56,7 +55,12 @@ int guarded(Console& console, std::string_view help, int error_exit_code, Work w
     return failure.exit_code() == Failure::kCommandsOwn ? error_exit_code : failure.exit_code();
   };
   try {
-    const int exit_code = work();
+    int exit_code = 0;
+    try {
+      exit_code = work();
+    } catch (const HelpText& list) {
+      console.write(list.text());
+    }
     console.finish();
     return exit_code;
   } catch (const UsageError& e) {
@@ -88,12 +92,7 @@ int run_command(const Command& command, Words words, Console& console) {
       print_command_help(console, command);
       return 0;
     }
-    try {
-      return command.run(arguments, console);
-    } catch (const HelpText& list) {
-      console.write(list.text());
-      return 0;
-    }
+    return command.run(arguments, console);
   });
 }
 

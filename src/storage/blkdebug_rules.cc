@@ -1,9 +1,9 @@
 #include "storage/blkdebug_rules.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 
 namespace qcowkit {
 
@@ -35,8 +35,8 @@ void BlkdebugRules::come_to(BlkdebugEvent event) noexcept {
 /// All rules see the state that the event found. Of several that change it, the first in the file
 /// has the last word. Errors that an event asks for replace those of the event before.
 void BlkdebugRules::apply_rules(BlkdebugEvent event) {
-  const auto matches = [&](const auto& rule) {
-    return rule.event == event && (rule.state == 0 || rule.state == state_);
+  const auto matches = [event, state = state_](const auto& rule) {
+    return rule.event == event && (rule.state == 0 || rule.state == state);
   };
   std::vector<std::size_t> active;
   for (std::size_t i = 0; i < inject_error_.size(); ++i) {
@@ -135,8 +135,8 @@ void BlkdebugRules::say(std::string_view what, std::string_view tag) const {
     say_(line);
     return;
   }
-  fmt::print("{}\n", line);
-  std::fflush(stdout);
+  const std::string whole = line + '\n';
+  [[maybe_unused]] const ssize_t written = ::write(STDOUT_FILENO, whole.data(), whole.size());
 }
 
 }  // namespace qcowkit
