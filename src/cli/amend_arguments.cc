@@ -175,7 +175,8 @@ AmendOptions amend_options_from(std::string_view list, const Image& image, const
   AmendOptions options;
   check_backing_file(values, image, program);
   if (const auto level = values.get("compat")) options.version = parse_version(*level);
-  if (values.has("size")) options.size_bytes = size_of(values);
+  // In the reference, a size of zero is one that was not given.
+  if (const std::uint64_t size = size_of(values)) options.size_bytes = size;
   options.lazy_refcounts = values.boolean("lazy_refcounts");
   options.refcount_bits = values.small_number("refcount_bits");
   set_key_slot(values, image, secrets, options);

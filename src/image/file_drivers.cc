@@ -47,7 +47,7 @@ OpenedNode open_path(NodeOpener& opener, NodeReader& reader, const OpenOptions& 
     throw invalid(fmt::format("The '{}' block driver requires a file name", driver));
 
   opener.enter_file(options, path);
-  require_kind_for_driver(path, driver);
+  require_kind_for_driver(path, driver, options.read_only);
   OpenedNode opened;
   opened.storage = qcowkit::open_file(path, {.read_only = options.read_only,
                                              .create = false,

@@ -8,9 +8,10 @@
 
 namespace qcowkit {
 
-void require_kind_for_driver(const std::string& path, std::string_view driver) {
+void require_kind_for_driver(const std::string& path, std::string_view driver, bool read_only) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return;  // opening it will tell
+  if (S_ISDIR(status.st_mode) && !read_only) return;
   if (driver == "file") {
     if (S_ISREG(status.st_mode)) return;
     throw Error(Errc::invalid_argument,
