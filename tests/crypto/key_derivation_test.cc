@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "qcowkit/error.h"
 #include "tests/crypto/hex.h"
 
 namespace qcowkit::crypto {
@@ -60,8 +61,14 @@ TEST(KeyDerivation, IterationsScaleWithTimeAndLengthOfKey) {
 TEST(KeyDerivation, IterationsStayWithinTheirBounds) {
   const HashAlgorithm& sha256 = *find_hash("sha256");
   EXPECT_EQ(iterations_for(1e6, sha256, 32, 0.01), kIterationsMin);
-  EXPECT_EQ(iterations_for(1e9, sha256, 32, 1e9), kDigestsMax);
-  EXPECT_EQ(iterations_for(1e9, sha256, 64, 1e9), kDigestsMax / 2);
+  EXPECT_EQ(iterations_for(1e6, sha256, 32, 4e6), kDigestsMax);
+  EXPECT_EQ(iterations_for(1e6, sha256, 64, 4e6), kDigestsMax / 2);
+}
+
+TEST(KeyDerivation, MoreIterationsThanAHeaderHoldsAreRefused) {
+  const HashAlgorithm& sha256 = *find_hash("sha256");
+  EXPECT_THROW(iterations_for(1e6, sha256, 32, 5e6), Error);
+  EXPECT_THROW(iterations_for(1e6, sha256, 32, 1.8e19), Error);
 }
 
 TEST(KeyDerivation, MeasuredSpeedIsThatOfARealMachine) {
