@@ -75,8 +75,8 @@ struct CommitOptions {
   bool keep_top = false;               ///< leave in the top image what has been committed
   std::uint32_t workers = 0;           ///< parallel workers; 0: as many as there are cores
   std::uint64_t bytes_per_second = 0;  ///< as in `CopyOptions`
-  ProgressSink progress;
-  std::stop_token stop;
+  ProgressSink progress = {};
+  std::stop_token stop = {};
 };
 
 /// Copies what `top` and the images between say differently into `base`, an image of `top`'s

@@ -6,6 +6,7 @@
 
 #include "jobs/commit.h"
 #include "qcowkit/jobs.h"
+#include "tests/jobs/cloning_storage.h"
 #include "tests/jobs/random_chain.h"
 #include "tests/support/crash_storage.h"
 #include "tests/support/errors.h"
@@ -172,6 +173,27 @@ TEST_F(Commit, EnabledBitmapsOfTheBaseFollow) {
   EXPECT_FALSE(base.map_bitmap("off", kMiB, 64 * kKiB).is_dirty);
   top->close();
   EXPECT_TRUE(open(file("base"))->map_bitmap("on", kMiB, 64 * kKiB).is_dirty);
+}
+
+TEST_F(Commit, BlocksAreSharedWhereTheyCanBe) {
+  make("base", 4 * kMiB);
+  const auto traffic = std::make_shared<test::Traffic>();
+  auto top_storage = std::make_unique<test::CloningStorage>(true, traffic);
+  CreateOptions create = test::qcow2_options(4 * kMiB);
+  create.backing_file = file("base");
+  create.backing_format = "qcow2";
+  const auto top = test::make_image(create, std::move(top_storage));
+  const auto target = test::make_image(test::qcow2_options(4 * kMiB),
+                                       std::make_unique<test::CloningStorage>(true, traffic));
+  std::mt19937_64 random(1);
+  top->write(kMiB, test::data_bytes(2 * kMiB, random));
+  top->write(64 * kKiB + 5, test::data_bytes(100, random));
+  target->write(kMiB, Bytes(512 * kKiB, std::byte{1}));  // also into clusters that are there
+  const Bytes expected = read_all(*top);
+  merge_into(*top, *top->backing(), *target, {.keep_top = true});
+  EXPECT_GT(traffic->cloned_bytes, kMiB);
+  EXPECT_EQ(read_all(*target), expected);
+  test::expect_sound(*target);
 }
 
 // --- Requests that make no sense, stops, limits ------------------------------------------------
