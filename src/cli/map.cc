@@ -6,7 +6,6 @@
 #include <charconv>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "cli/command.h"
 #include "cli/common_options.h"
@@ -14,6 +13,7 @@
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
 #include "cli/size_arguments.h"
+#include "qcowkit/jobs.h"
 
 namespace qcowkit::cli {
 
@@ -29,9 +29,6 @@ constexpr std::array kOptions = {
     kImageOptsOption,
     kHelpOption,
 };
-
-/// How far ahead a file is asked for its holes.
-constexpr std::uint64_t kLookAheadBytes = std::uint64_t{1} << 30;
 
 /// One line of the output.
 struct Entry {
@@ -52,62 +49,6 @@ struct Entry {
     if (!offset || !next.offset) return !offset && !next.offset;
     return *offset + length == *next.offset && file == next.file;
   }
-};
-
-/// Where an image was preallocated, its clusters are data that the host file has holes for.
-/// Looking for them costs system calls, so it is done only in layers whose file occupies clearly
-/// less than its size: more than one cluster and a tenth less.
-class HoleFinder {
- public:
-  explicit HoleFinder(Image& top) : layers_{{&top, {}, {}}} {}
-
-  /// Cuts `extent` where data and holes of the host file meet; true if it is a hole.
-  bool cut(Extent& extent) {
-    if (extent.kind != ExtentKind::data || !extent.host_offset) return false;
-    Layer& layer = layer_at(extent.depth);
-    if (!layer.has_holes) layer.has_holes = may_have_holes(*layer.image);
-    if (!*layer.has_holes || extent.storage != &layer.image->storage()) return false;
-    const HostRun& host = host_run(layer, *extent.host_offset);
-    extent.length_bytes = std::min(extent.length_bytes, host.end - *extent.host_offset);
-    return host.is_hole;
-  }
-
- private:
-  /// Host bytes [begin, end) of a file that are all data or all a hole.
-  struct HostRun {
-    std::uint64_t begin = 0;
-    std::uint64_t end = 0;
-    bool is_hole = false;
-  };
-  struct Layer {
-    Image* image;
-    std::optional<bool> has_holes;
-    HostRun last_run;  ///< the answer often holds for the next extent, too
-  };
-
-  static const HostRun& host_run(Layer& layer, std::uint64_t host_offset) {
-    HostRun& run = layer.last_run;
-    if (host_offset < run.begin || host_offset >= run.end) {
-      const StorageExtent found = layer.image->storage().extent_at(host_offset, kLookAheadBytes);
-      run = {host_offset, host_offset + found.length_bytes, found.is_hole};
-    }
-    return run;
-  }
-
-  static bool may_have_holes(const Image& image) {
-    const std::uint64_t cluster_size = image.cluster_size();
-    if (cluster_size == 0) return false;  // the format itself tells of holes
-    const std::uint64_t clusters = (image.storage().size() + cluster_size - 1) / cluster_size;
-    const std::uint64_t occupied = image.storage().allocated_bytes() / cluster_size;
-    return clusters >= std::max(occupied + 2, occupied * 10 / 9);
-  }
-
-  Layer& layer_at(std::uint32_t depth) {
-    while (layers_.size() <= depth) layers_.push_back({layers_.back().image->backing(), {}, {}});
-    return layers_[depth];
-  }
-
-  std::vector<Layer> layers_;
 };
 
 Entry to_entry(const Extent& extent, bool is_hole) {
