@@ -10,6 +10,7 @@
 #include "image/limits.h"
 #include "image/node_reader.h"
 #include "image/references.h"
+#include "image/request_options.h"
 
 namespace qcowkit {
 
@@ -194,6 +195,7 @@ OpenedNode NodeOpener::open_storage(NodeOptions node, const OpenOptions& options
     read_generic_options(reader, own, opener);
     opened = driver->open(opener, reader, own);
     reader.require_empty(*driver);
+    opened.storage = with_request_options(std::move(opened.storage), own);
     opened.driver = driver;
     if (options.listener) opened.storage->set_listener(options.listener.get());
   }

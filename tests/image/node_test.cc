@@ -115,6 +115,11 @@ class OpenNode : public testing::Test {
     image->close();
     return dir_.file(name);
   }
+  void make_raw() const {
+    const auto file = open_file(dir_.file("raw"), {.create = true});
+    file->write(0, test::make_content(3, kSize));
+    file->close();
+  }
   static OpenOptions writable() {
     OpenOptions options;
     options.read_only = false;
@@ -262,6 +267,22 @@ TEST_F(OpenNode, IsOpenedAnewWithOtherOptions) {
   image->reopen(true);
   EXPECT_TRUE(image->is_read_only());
   expect_content(*image);
+}
+
+TEST_F(OpenNode, DiscardsAreIgnoredByTheFileAloneIfItSaysSo) {
+  make_raw();
+  const auto image = open("driver=raw,file.filename=@raw,file.discard=ignore", writable());
+  image->storage().discard(0, kSize);
+  expect_content(*image);
+}
+
+TEST_F(OpenNode, TheFileAloneDetectsZeroesIfItSaysSo) {
+  make_raw();
+  const std::string options = "driver=raw,file.filename=@raw,file.detect-zeroes=";
+  open(options + "off", writable())->write(0, std::vector<std::byte>(kSize));
+  EXPECT_EQ(open("driver=raw,file.filename=@raw")->map(0, kSize).kind, ExtentKind::data);
+  open(options + "unmap", writable())->write(0, std::vector<std::byte>(kSize));
+  EXPECT_EQ(open("driver=raw,file.filename=@raw")->map(0, kSize).kind, ExtentKind::zero);
 }
 
 TEST_F(OpenNode, ZeroesAreDetectedAndDiscardsIgnoredAsAsked) {
