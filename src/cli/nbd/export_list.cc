@@ -49,7 +49,7 @@ NbdClientOptions client_options(const Arguments& arguments) {
     if (found == known.end()) {
       throw Failure(fmt::format("Failed to get TLS creds: {}",
                                 objects.contains(*id)
-                                    ? "Expecting TLS credentials with a client endpoint"
+                                    ? "Expected TLS credentials for a client endpoint"
                                     : fmt::format("No TLS credentials with id '{}'", *id)));
     }
     options.tls = found->second;

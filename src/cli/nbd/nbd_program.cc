@@ -61,9 +61,6 @@ std::unique_ptr<Image> open_with_overlay(const io::TemporaryFile& file, const Im
 std::unique_ptr<Image> open_disk(OpenedExport& opened, const ServerArguments& server,
                                  Console& console) {
   const OpenOptions options = server.open_options();
-  if (server.snapshot) {
-    return open_source(opened.name, server.objects.of_nodes, options, server.snapshot, console);
-  }
   if (server.keeps_writes_aside) {
     opened.overlay = std::make_unique<io::TemporaryFile>();
     return open_with_overlay(*opened.overlay, opened.name, server, options);
@@ -89,11 +86,15 @@ void require_bitmaps(const Image& image, const std::vector<std::string>& wanted)
 
 OpenedExport open_export(const Disk& disk, const ServerArguments& server, Console& console) {
   OpenedExport opened;
-  opened.name = parse_image_name(disk.file, server.image_opts, server.format, &console);
   try {
+    opened.name = parse_image_name(disk.file, server.image_opts, server.format, &console);
     opened.image = open_disk(opened, server, console);
   } catch (const std::exception& e) {
     throw Failure(fmt::format("Failed to blk_new_open '{}': {}", disk.file, e.what()));
+  }
+  if (server.snapshot) {
+    opened.image = open_source(opened.name, server.objects.of_nodes, server.open_options(),
+                               server.snapshot, console);
   }
   NbdExport& exported = opened.exported;
   exported.name = disk.export_name;
@@ -121,7 +122,7 @@ std::shared_ptr<NbdTls> make_tls(const ServerArguments& server) {
   const auto found = server.objects.tls_servers.find(id);
   if (found == server.objects.tls_servers.end()) {
     const std::string why = server.objects.of_nodes.tls_clients.contains(id)
-                                ? "Expecting TLS credentials with a server endpoint"
+                                ? "Expected TLS credentials for a server endpoint"
                             : server.objects.contains(id)
                                 ? fmt::format("Object with id '{}' is not TLS credentials", id)
                                 : fmt::format("No TLS credentials with id '{}'", id);

@@ -3,10 +3,13 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <system_error>
 
 #include "cli/failure.h"
@@ -23,6 +26,30 @@ constexpr std::uint64_t kActivatedMax = 1024;
 std::uint64_t environment_number(const char* name) {
   const char* const text = std::getenv(name);
   return text == nullptr ? 0 : parse_number(text).value_or(0);
+}
+
+/// A name that a server has left behind which did not end in an orderly way is taken over.
+void remove_if_abandoned(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return;  // no socket can be called so
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  const bool nobody_listens =
+      ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+      errno == ECONNREFUSED;
+  ::close(fd);
+  if (nobody_listens) ::unlink(path.c_str());
+}
+
+NbdSocket listen_unix(const std::string& path) {
+  remove_if_abandoned(path);
+  try {
+    return nbd_listen_unix(path);
+  } catch (const Error& e) {
+    throw Failure(fmt::format("Failed to bind socket to {}: {}", path, e.code().message()));
+  }
 }
 
 }  // namespace
@@ -56,7 +83,7 @@ std::vector<NbdSocket> take_activated_sockets(const Address& address) {
 std::vector<NbdSocket> listen_at(const Address& address) {
   if (!address.socket_path) return nbd_listen_tcp(address.host(), address.port_number());
   std::vector<NbdSocket> sockets;
-  sockets.push_back(nbd_listen_unix(*address.socket_path));
+  sockets.push_back(listen_unix(*address.socket_path));
   return sockets;
 }
 

@@ -65,10 +65,11 @@ NbdExport checked(NbdExport wanted) {
 
 }  // namespace
 
-ServedExport::ServedExport(NbdExport wanted)
+ServedExport::ServedExport(NbdExport wanted, bool serves_many)
     : name(checked(wanted).name),
       description(wanted.description),
       image(*wanted.image),
+      serves_many_clients(serves_many),
       read_only(wanted.read_only || wanted.image->is_read_only()),
       guest_offset(wanted.guest_offset),
       size_bytes(window_size(wanted)),
@@ -78,8 +79,10 @@ ServedExport::ServedExport(NbdExport wanted)
 
 std::uint16_t ServedExport::base_flags() const noexcept {
   using namespace transmission_flag;
-  // One engine serves all connections, and its flush covers what any of them wrote.
-  std::uint16_t flags = kHasFlags | kSendFlush | kSendFua | kSendCache | kCanMultiConn;
+  std::uint16_t flags = kHasFlags | kSendFlush | kSendFua | kSendCache;
+  // One engine serves all connections, and its flush covers what any of them wrote. But where there
+  // is room for one only, a client that is told so waits for ever.
+  if (serves_many_clients) flags |= kCanMultiConn;
   if (read_only) {
     flags |= kReadOnly;
   } else {

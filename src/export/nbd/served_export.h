@@ -14,11 +14,12 @@ namespace qcowkit::nbd {
 /// Immutable.
 struct ServedExport {
   /// Throws `Error` (invalid_argument) if the export cannot be what it says.
-  explicit ServedExport(NbdExport wanted);
+  explicit ServedExport(NbdExport wanted, bool serves_many = true);
 
   std::string name;
   std::string description;
   Image& image;
+  bool serves_many_clients;  ///< there is room for more than one connection
   bool read_only;
   std::uint64_t guest_offset;  ///< of the window's first byte
   std::uint64_t size_bytes;    ///< the window's

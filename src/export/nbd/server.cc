@@ -290,7 +290,8 @@ NbdServer::~NbdServer() {
 }
 
 void NbdServer::add_export(NbdExport disk) {
-  const auto served = std::make_shared<const nbd::ServedExport>(std::move(disk));
+  const auto served = std::make_shared<const nbd::ServedExport>(
+      std::move(disk), impl_->options.connections_max != 1);
   const MutexLock lock(impl_->mutex_);
   const Exports& present = *impl_->exports;
   if (std::any_of(present.begin(), present.end(),
