@@ -50,7 +50,7 @@ Names options_in_manual(const std::string& page) {
 TEST(Manual, EveryCommandsPageHasTheOptionsOfItsHelp) {
   for (const std::string command :
        {"amend", "bench", "bitmap", "check", "commit", "compare", "convert", "create", "dd", "info",
-        "io", "map", "measure", "rebase", "resize", "snapshot"}) {
+        "io", "map", "measure", "nbd", "rebase", "resize", "snapshot"}) {
     const Names in_help = options_in_help(qcow({command, "--help"}).out);
     EXPECT_GE(in_help.size(), 5u) << command;
     EXPECT_EQ(options_in_manual(manual("qcow-" + command + ".1")), in_help) << command;
