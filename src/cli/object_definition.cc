@@ -48,7 +48,10 @@ HelpText help_of(std::span<const ObjectType> types, std::string_view wanted) {
     text = fmt::format("{} options:\n", type->name);
     std::ranges::for_each(type->help, add);
   } else {
-    for (const ObjectType& known : types) add(known.name);
+    std::vector<std::string_view> names;
+    for (const ObjectType& known : types) names.push_back(known.name);
+    std::ranges::sort(names);
+    std::ranges::for_each(names, add);
   }
   return HelpText(text);
 }
