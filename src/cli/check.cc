@@ -144,24 +144,22 @@ CheckReport check_and_repair(Image& image, Repair repair, bool tell, Console& co
 }
 
 int run(const Arguments& arguments, Console& console) {
-  const bool json = wants_json(arguments);
   const bool quiet = arguments.has("-q");
   Repair repair = Repair::none;
   if (const auto what = arguments.value("--repair")) repair = parse_repair(*what);
-  OpenOptions options;
-  options.cache = parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
   const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
+  const bool json = wants_json(arguments);
+  OpenOptions options;
+  options.cache = parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                                          arguments.value("--format"));
+                                          arguments.value("--format"), &console);
   options.for_check = true;
   options.read_only = repair == Repair::none;
   if (arguments.has("--force-share")) {
     if (!options.read_only) {
-      throw Failure(
-          fmt::format("Could not open '{}': --force-share can only be used where nothing "
-                      "is repaired",
-                      name.text));
+      throw Failure(fmt::format(
+          "Could not open '{}': force-share=on can only be used with read-only images", name.text));
     }
     options.locking = Locking::force_share;
   }

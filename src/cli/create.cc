@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <array>
+#include <limits>
 #include <memory>
 
 #include "cli/command.h"
@@ -36,30 +37,22 @@ constexpr std::array kOptions = {
     kHelpOption,
 };
 
-/// Opens the backing file, which shows that it is usable, and returns its virtual size.
-std::uint64_t backing_file_size(const std::string& path, const std::string& format) {
+struct BackingFile {
+  std::uint64_t size_bytes;
+  std::string format;
+};
+
+/// Opens the backing file, which shows that it is usable. `format` may be empty.
+BackingFile look_at_backing_file(const std::string& path, const std::string& format) {
   try {
-    OpenOptions options;
-    options.format = format;
-    const std::unique_ptr<Image> backing = Image::open(local_path(path), options);
-    const std::uint64_t size = backing->virtual_size();
-    backing->close();
-    return size;
+    const NodeOptions node = NodeOptions::from_name(path, format);
+    const std::unique_ptr<Image> image = Image::open(node, OpenOptions{});
+    BackingFile backing{image->virtual_size(), image->format()};
+    image->close();
+    return backing;
   } catch (const std::exception& e) {
     throw Failure(fmt::format("{}\nCould not open backing image.", e.what()));
   }
-}
-
-Failure backing_format_missing(const std::string& path, bool may_probe) {
-  std::string message = "Backing file specified without backing format";
-  if (may_probe) {
-    try {
-      message += fmt::format("\nDetected format of {}.", Image::probe(local_path(path)));
-    } catch (const std::exception&) {
-      // The hint is all that is lost.
-    }
-  }
-  return Failure(message);
 }
 
 /// Checks the backing file that was asked for and takes the size from it where none is given.
@@ -72,13 +65,19 @@ void settle_backing_file(CreateArguments& wanted, const std::string& filename, b
     throw Failure("Error: Trying to create an image with the same filename as the backing file");
   }
   const std::optional<std::string> format = wanted.get("backing_fmt");
-  if (!format) throw backing_format_missing(path, open_backing);
-  if (!open_backing) return;
-  if (!is_known_format(*format)) {
+  constexpr std::string_view kFormatMissing = "Backing file specified without backing format";
+  if (!open_backing) {
+    if (!format) throw Failure(std::string(kFormatMissing));
+    return;
+  }
+  if (format && !is_known_format(*format)) {
     throw Failure(fmt::format("Unknown driver '{}'\nCould not open backing image.", *format));
   }
-  const std::uint64_t size = backing_file_size(path, *format);
-  if (!wanted.size_bytes()) wanted.set("size", std::to_string(size));
+  const BackingFile backing = look_at_backing_file(path, format.value_or(""));
+  if (!format) {
+    throw Failure(fmt::format("{}\nDetected format of {}.", kFormatMissing, backing.format));
+  }
+  if (!wanted.size_bytes()) wanted.set("size", std::to_string(backing.size_bytes));
 }
 
 /// Puts what the command's own options say into the list of -o options.
@@ -121,6 +120,9 @@ void create(const Arguments& arguments, const std::string& filename, const std::
   }
   CreateOptions options = wanted.to_create_options(secrets);
   options.size_bytes = (*options.size_bytes + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
+  if (*options.size_bytes > std::numeric_limits<std::int64_t>::max()) {
+    throw Failure("Could not resize file: Invalid argument");
+  }
   options.open_backing = false;  // it has been looked at, or is not to be
   wanted.create_image(path, options);
 }

@@ -46,4 +46,14 @@ void apply_file_attributes(const std::string& path, const FileAttributes& attrib
   ::close(fd);
 }
 
+std::optional<std::uint32_t> extent_size_hint_bytes(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return std::nullopt;
+  struct fsxattr attributes = {};
+  const bool is_known = ::ioctl(fd, FS_IOC_FSGETXATTR, &attributes) == 0;
+  ::close(fd);
+  if (!is_known || (attributes.fsx_xflags & FS_XFLAG_EXTSIZE) == 0) return std::nullopt;
+  return attributes.fsx_extsize;
+}
+
 }  // namespace qcowkit::cli

@@ -17,4 +17,7 @@ struct FileAttributes {
 /// Throws `Error` if the file can neither be opened nor made.
 void apply_file_attributes(const std::string& path, const FileAttributes& attributes);
 
+/// The extent size hint of the file; nothing where it has none.
+std::optional<std::uint32_t> extent_size_hint_bytes(const std::string& path);
+
 }  // namespace qcowkit::cli

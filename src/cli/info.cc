@@ -9,8 +9,8 @@
 #include "cli/common_options.h"
 #include "cli/failure.h"
 #include "cli/info_report.h"
+#include "cli/objects.h"
 #include "cli/open_arguments.h"
-#include "cli/secrets.h"
 
 namespace qcowkit::cli {
 
@@ -22,33 +22,43 @@ constexpr std::array kOptions = {
     OptionSpec{'\0', "backing-chain", "",
                "also tell of the backing file, its backing "
                "file and so on"},
+    OptionSpec{'\0', "limits", "", "also tell how requests are best aligned and how large", true},
+    OptionSpec{'t', "cache", "CACHE",
+               "cache mode: writeback (default), none, writethrough, directsync or unsafe", true},
     kForceShareOption,
     kObjectOption,
     kImageOptsOption,
     kHelpOption,
 };
 
+struct Description {
+  ImageInfo info;
+  NodeReport nodes;
+};
+
 /// Looks at one image and at nothing that it refers to.
-ImageInfo describe(const ImageName& name, bool force_share) {
-  OpenOptions options;
+Description describe(const ImageName& name, const NodeObjects& objects, OpenOptions options,
+                     bool with_limits) {
   options.open_data_file = false;
   options.for_check = true;  // a damaged image is to be described, too
-  if (force_share) options.locking = Locking::force_share;
-  const std::unique_ptr<Image> image = open_for_description(name, options);
+  const std::unique_ptr<Image> image = open_for_description(name, options, objects);
   ImageInfo info = image->info();
+  NodeReport nodes = report_nodes(*image, info.format, with_limits);
   close_image(*image, name);
-  return info;
+  return {std::move(info), std::move(nodes)};
 }
 
-std::vector<ImageInfo> describe_chain(ImageName name, bool whole_chain, bool force_share) {
-  std::vector<ImageInfo> chain;
+std::vector<Description> describe_chain(ImageName name, const NodeObjects& objects,
+                                        const OpenOptions& options, bool whole_chain,
+                                        bool with_limits) {
+  std::vector<Description> chain;
   std::set<std::string> seen;
   while (true) {
     if (!seen.insert(name.path).second) {
       throw Failure(fmt::format("Backing file '{}' creates an infinite loop.", name.text));
     }
-    chain.push_back(describe(name, force_share));
-    const ImageInfo& info = chain.back();
+    chain.push_back(describe(name, objects, options, with_limits));
+    const ImageInfo& info = chain.back().info;
     if (!whole_chain || info.backing_file.empty()) return chain;
     std::optional<std::string> format;
     if (!info.backing_format.empty()) format = info.backing_format;
@@ -57,24 +67,27 @@ std::vector<ImageInfo> describe_chain(ImageName name, bool whole_chain, bool for
 }
 
 int run(const Arguments& arguments, Console& console) {
-  const bool json = wants_json(arguments);
-  parse_secrets(arguments.all("--object"));
+  const NodeObjects objects = parse_objects(arguments.all("--object"));
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
+  const bool json = wants_json(arguments);
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                                          arguments.value("--format"));
+                                          arguments.value("--format"), &console);
+  OpenOptions options;
+  options.cache = parse_cache_mode(arguments.value("-t").value_or("writeback"), "cache");
+  if (arguments.has("--force-share")) options.locking = Locking::force_share;
   const bool whole_chain = arguments.has("--backing-chain");
-  const std::vector<ImageInfo> chain =
-      describe_chain(name, whole_chain, arguments.has("--force-share"));
+  const std::vector<Description> chain =
+      describe_chain(name, objects, options, whole_chain, arguments.has("--limits"));
 
   if (!json) {
     for (std::size_t i = 0; i < chain.size(); ++i) {
-      console.print("{}{}", i == 0 ? "" : "\n", info_text(chain[i]));
+      console.print("{}{}", i == 0 ? "" : "\n", info_text(chain[i].info, chain[i].nodes));
     }
   } else if (!whole_chain) {
-    console.write(json_text(info_json(chain[0])));
+    console.write(json_text(info_json(chain[0].info, chain[0].nodes)));
   } else {
     Json list = Json::array();
-    for (const ImageInfo& info : chain) list.push_back(info_json(info));
+    for (const Description& image : chain) list.push_back(info_json(image.info, image.nodes));
     console.write(json_text(list));
   }
   return 0;

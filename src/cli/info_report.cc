@@ -95,10 +95,22 @@ Json format_specific_json(const ImageInfo& info) {
   return nullptr;
 }
 
+/// What only the JSON form has: the text is that of the older release.
+void add_newer_keys(Json& specific) {
+  if (specific.contains("ivgen-alg")) specific["detached-header"] = false;
+  if (specific.contains("encrypt")) add_newer_keys(specific["encrypt"]);
+}
+
+/// True for what has nothing to tell but what its file tells.
+bool is_without_format(const ImageInfo& info) {
+  return info.format == "raw" || info.format == "file";
+}
+
 }  // namespace
 
-Json info_json(const ImageInfo& info) {
+Json info_json(const ImageInfo& info, const NodeReport& nodes) {
   Json json = Json::object();
+  json["children"] = nodes.children;
   if (!info.backing_format.empty()) json["backing-filename-format"] = info.backing_format;
   if (info.qcow2 && !info.qcow2->snapshots.empty()) {
     Json& snapshots = json["snapshots"] = Json::array();
@@ -109,8 +121,12 @@ Json info_json(const ImageInfo& info) {
   if (info.cluster_size_bytes) json["cluster-size"] = *info.cluster_size_bytes;
   json["format"] = info.format;
   if (info.allocated_bytes) json["actual-size"] = *info.allocated_bytes;
+  if (nodes.limits) json["limits"] = *nodes.limits;
   if (Json specific = format_specific_json(info); !specific.is_null()) {
+    add_newer_keys(specific);
     json["format-specific"] = {{"type", info.format}, {"data", std::move(specific)}};
+  } else if (is_without_format(info) && !nodes.file_specific.is_null()) {
+    json["format-specific"] = nodes.file_specific;
   }
   if (!info.backing_file.empty()) json["full-backing-filename"] = info.backing_file_resolved;
   if (info.encrypted) json["encrypted"] = true;
@@ -119,7 +135,7 @@ Json info_json(const ImageInfo& info) {
   return json;
 }
 
-std::string info_text(const ImageInfo& info) {
+std::string info_text(const ImageInfo& info, const NodeReport& nodes) {
   std::string out;
   const auto append = std::back_inserter(out);
   fmt::format_to(append, "image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\n", info.filename,
@@ -133,7 +149,9 @@ std::string info_text(const ImageInfo& info) {
   if (info.dirty) out += "cleanly shut down: no\n";
   if (!info.backing_file.empty()) {
     fmt::format_to(append, "backing file: {}", info.backing_file);
-    if (info.backing_file_resolved != info.backing_file) {
+    if (info.backing_file_resolved.empty()) {
+      out += " (cannot determine actual path)";
+    } else if (info.backing_file_resolved != info.backing_file) {
       fmt::format_to(append, " (actual path: {})", info.backing_file_resolved);
     }
     out += '\n';
@@ -145,6 +163,7 @@ std::string info_text(const ImageInfo& info) {
   if (const Json specific = format_specific_json(info); !specific.is_null()) {
     out += "Format specific information:\n" + plain_text(specific, 1);
   }
+  if (nodes.limits) out += "Block limits:\n" + plain_text(*nodes.limits, 1);
   return out;
 }
 

@@ -38,12 +38,14 @@ struct Entry {
   bool present = false;
   bool zero = false;
   bool data = false;
+  bool compressed = false;
   std::optional<std::uint64_t> offset;
   const std::string* file = nullptr;
 
   /// True if `next` goes on where this ends, in the guest and on the host.
   bool continues_in(const Entry& next) const {
-    if (depth != next.depth || present != next.present || zero != next.zero || data != next.data) {
+    if (depth != next.depth || present != next.present || zero != next.zero || data != next.data ||
+        compressed != next.compressed) {
       return false;
     }
     if (!offset || !next.offset) return !offset && !next.offset;
@@ -57,9 +59,10 @@ Entry to_entry(const Extent& extent, bool is_hole) {
   entry.length = extent.length_bytes;
   entry.depth = extent.depth;
   entry.present = extent.kind != ExtentKind::unallocated;
-  entry.data = extent.kind == ExtentKind::data || extent.kind == ExtentKind::compressed;
+  entry.compressed = extent.kind == ExtentKind::compressed;
+  entry.data = extent.kind == ExtentKind::data || entry.compressed;
   entry.zero = !entry.data || is_hole;
-  if (extent.kind != ExtentKind::compressed) entry.offset = extent.host_offset;
+  if (!entry.compressed) entry.offset = extent.host_offset;
   entry.file = extent.file;
   return entry;
 }
@@ -102,6 +105,7 @@ class Printer {
     line_ += entry.present ? R"(, "present": true)" : R"(, "present": false)";
     line_ += entry.zero ? R"(, "zero": true)" : R"(, "zero": false)";
     line_ += entry.data ? R"(, "data": true)" : R"(, "data": false)";
+    line_ += entry.compressed ? R"(, "compressed": true)" : R"(, "compressed": false)";
     if (entry.offset) {
       line_ += R"(, "offset": )";
       append_number(*entry.offset);
@@ -171,13 +175,13 @@ std::uint64_t size_option(const Arguments& arguments, std::string_view name, std
 }
 
 int run(const Arguments& arguments, Console& console) {
-  const bool json = wants_json(arguments);
   const std::uint64_t start = size_option(arguments, "--start-offset", "start offset", 0);
   const std::uint64_t length = size_option(arguments, "--max-length", "max length", UINT64_MAX);
   const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
+  const bool json = wants_json(arguments);
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
-                                          arguments.value("--format"));
+                                          arguments.value("--format"), &console);
   OpenOptions options;
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
   const std::unique_ptr<Image> image = open_image(name, secrets, options);
@@ -200,8 +204,8 @@ constexpr Command kMapCommand{
         "The human form leaves out what reads as zeroes and fails where the image has compressed "
         "clusters. The JSON form lists everything: depth counts the backing files down to the one "
         "that decides; present is false where no file of the chain has the bytes; zero says that "
-        "they read as zeroes, data that clusters hold them; offset is left out where there is "
-        "none.\n",
+        "they read as zeroes, data that clusters hold them, compressed that they do so compressed; "
+        "offset is left out where there is none.\n",
     .options = kOptions,
     .details =
         "Examples:\n"

@@ -62,11 +62,16 @@ void require_shrink_option(const Arguments& arguments, Console& console) {
       "performing such an operation, make sure there is no important data there.");
 }
 
-/// A size that only bare files can have is not rounded but refused.
-void require_whole_sectors(const Image& image, std::uint64_t size_bytes) {
+/// A size that only bare files can have is not rounded but refused; so is one that no file can
+/// have.
+void require_possible_size(const Image& image, std::uint64_t size_bytes) {
+  constexpr std::uint64_t kBytesMax = (std::uint64_t{1} << 63) - (std::uint64_t{1} << 30);
   constexpr std::uint64_t kSectorBytes = 512;
   if (image.cluster_size() != 0 && size_bytes % kSectorBytes != 0) {
     throw Failure("The new size must be a multiple of 512");
+  }
+  if (image.cluster_size() == 0 && size_bytes > kBytesMax) {
+    throw Failure(fmt::format("offset({}) exceeds maximum({})", size_bytes, kBytesMax));
   }
 }
 
@@ -97,7 +102,7 @@ int run(const Arguments& arguments, Console& console) {
   const Secrets secrets = parse_secrets(arguments.all("--object"));
   const Change change = parse_change(words[1]);
   const ImageName name =
-      parse_image_name(words[0], arguments.has("--image-opts"), arguments.value("-f"));
+      parse_image_name(words[0], arguments.has("--image-opts"), arguments.value("-f"), &console);
 
   const std::unique_ptr<Image> image = open_writable(name, secrets, {}, console);
   const std::uint64_t present_bytes = image->virtual_size();
@@ -109,7 +114,7 @@ int run(const Arguments& arguments, Console& console) {
     require_shrink_option(arguments, console);
     options.may_shrink = true;
   }
-  require_whole_sectors(*image, wanted_bytes);
+  require_possible_size(*image, wanted_bytes);
   resize_image(*image, wanted_bytes, options);
   close_image(*image, name);
   if (!arguments.has("-q")) console.write("Image resized.\n");

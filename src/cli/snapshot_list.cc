@@ -22,6 +22,12 @@ std::string local_time(std::uint32_t seconds) {
   return text.data();
 }
 
+/// `text` and blanks behind it up to `width` bytes, as the reference counts columns.
+std::string padded(std::string text, std::size_t width) {
+  if (text.size() < width) text.resize(width, ' ');
+  return text;
+}
+
 /// Hours, minutes, seconds and milliseconds.
 std::string clock_text(std::uint64_t nanoseconds) {
   const std::uint64_t milliseconds = nanoseconds / 1'000'000;
@@ -40,9 +46,9 @@ std::string snapshot_list_text(const std::vector<SnapshotInfo>& snapshots) {
   fmt::format_to(append, "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", "ID", "TAG", "VM SIZE", "DATE",
                  "VM CLOCK", "ICOUNT");
   for (const SnapshotInfo& snapshot : snapshots) {
-    fmt::format_to(append, "{:<9} {:<16} {:>8}{:>20}{:>13}{:>11}\n", snapshot.id, snapshot.name,
-                   human_size(snapshot.vm_state_size_bytes), local_time(snapshot.date_seconds),
-                   clock_text(snapshot.vm_clock_nanoseconds),
+    fmt::format_to(append, "{} {} {:>8}{:>20}{:>13}{:>11}\n", padded(snapshot.id, 9),
+                   padded(snapshot.name, 16), human_size(snapshot.vm_state_size_bytes),
+                   local_time(snapshot.date_seconds), clock_text(snapshot.vm_clock_nanoseconds),
                    snapshot.icount ? std::to_string(*snapshot.icount) : "");
   }
   return out;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/support/command.h"
+#include "tests/support/comparison.h"
 #include "tests/support/temp_dir.h"
 
 namespace qcowkit::test {
@@ -27,6 +28,12 @@ inline std::string joined(const Words& words) {
 inline CommandResult qcow(Words arguments, std::string_view input = {}) {
   arguments.insert(arguments.begin(), QCOWKIT_TOOL);
   return run(arguments, input);
+}
+
+/// `ours` without the keys of JSON that only newer releases of the reference have.
+inline std::string without_newer_keys(const std::string& ours, const std::string& reference) {
+  return comparable(ours, reference,
+                    {"children", "compressed", "detached-header", "format-specific", "limits"});
 }
 
 /// A test in a temporary directory of its own, with the reference at hand.
@@ -84,7 +91,7 @@ class Conformance : public ::testing::Test {
     reference_words.insert(reference_words.begin(), "qemu-img");
     const CommandResult reference = run(reference_words);
     const CommandResult ours = qcow(arguments);
-    EXPECT_EQ(ours.out, reference.out) << joined(arguments);
+    EXPECT_EQ(without_newer_keys(ours.out, reference.out), reference.out) << joined(arguments);
     EXPECT_EQ(ours.exit_code, reference.exit_code) << joined(arguments) << "\n"
                                                    << ours.err << reference.err;
     // Who fails says why, and who does not is silent.

@@ -37,6 +37,7 @@ class Map : public Conformance {
   static nlohmann::json without_absent_offsets(const std::string& text) {
     nlohmann::json result = nlohmann::json::array();
     for (nlohmann::json entry : nlohmann::json::parse(text)) {
+      entry.erase("compressed");  // newer than the reference here
       if (entry["present"] == false) entry.erase("offset");
       if (!result.empty() && entry["present"] == false && result.back()["present"] == false &&
           result.back()["depth"] == entry["depth"]) {

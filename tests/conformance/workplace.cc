@@ -20,6 +20,8 @@ constexpr int kTriesMax = 50;
 }  // namespace
 
 Workplace::Workplace() {
+  // A link that leads nowhere would be passed over, and the reference compared with itself.
+  if (!std::filesystem::exists(QCOWKIT_TOOL)) throw std::runtime_error("there is no " QCOWKIT_TOOL);
   for (const char* folder : {"given", "reference", "ours", "bin"}) {
     std::filesystem::create_directory(directory_.file(folder));
   }
