@@ -355,8 +355,12 @@ TEST_P(BlockStatusOf, EndsWhereTheRequestEnds) {
   }
 }
 
-TEST_P(BlockStatusOf, PayloadChoosesContexts) {
-  if (GetParam() != Style::extended) GTEST_SKIP() << "only extended headers have payloads";
+/// Only extended headers have payloads.
+using BlockStatusWithPayload = BlockStatusOf;
+INSTANTIATE_TEST_SUITE_P(Styles, BlockStatusWithPayload, testing::Values(Style::extended),
+                         [](const auto& style) { return name_of(style.param); });
+
+TEST_P(BlockStatusWithPayload, ChoosesContexts) {
   Bytes payload;
   append(payload, be64(kCluster));
   append(payload, be32(2));
