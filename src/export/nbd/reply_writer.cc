@@ -13,7 +13,7 @@ namespace qcowkit::nbd {
 namespace {
 
 /// Room for headers beside a piece of data.
-constexpr std::size_t kBufferBytes = ReplyWriter::kPieceBytes + 4096;
+constexpr std::size_t kBufferBytes = ReplyWriter::kPieceBytes + 2 * Buffer::kAlignment;
 /// Replies are sent together up to here; later ones wait no longer than that takes.
 constexpr std::size_t kSendFromBytes = 64 * 1024;
 
@@ -24,11 +24,15 @@ constexpr std::size_t chunk_header_bytes(Style style) noexcept {
 }  // namespace
 
 ReplyWriter::ReplyWriter(Style style, ReplySink& sink, Buffer& memory, MemoryBudget& budget)
-    : style_(style), sink_(sink), memory_(memory), budget_(budget) {}
+    : style_(style),
+      sink_(sink),
+      memory_(memory),
+      budget_(budget),
+      origin_(Buffer::kAlignment - data_header_bytes()) {}
 
 template <typename Raw>
 void ReplyWriter::append(const Raw& raw) noexcept {
-  std::memcpy(memory_.data() + used_bytes_, &raw, sizeof raw);
+  std::memcpy(memory_.data() + origin_ + used_bytes_, &raw, sizeof raw);
   used_bytes_ += sizeof raw;
 }
 
@@ -47,8 +51,8 @@ void ReplyWriter::append_chunk(const Request& request, ReplyType type, std::uint
 
 void ReplyWriter::make_room(std::size_t bytes) {
   assert(!open_);
-  if (used_bytes_ >= kSendFromBytes || memory_.size() < used_bytes_ + bytes) flush();
-  if (memory_.size() < bytes) memory_ = Buffer(std::max(bytes, kBufferBytes));
+  if (used_bytes_ >= kSendFromBytes || memory_.size() < origin_ + used_bytes_ + bytes) flush();
+  if (memory_.size() < origin_ + bytes) memory_ = Buffer(std::max(origin_ + bytes, kBufferBytes));
 }
 
 void ReplyWriter::acknowledge(const Request& request) {
@@ -71,7 +75,7 @@ void ReplyWriter::fail(const Request& request, WireError error) {
   }
   append_chunk(request, ReplyType::error, sizeof(ErrorChunk) + message.size(), true);
   append(ErrorChunk{raw_error, static_cast<std::uint16_t>(message.size())});
-  std::memcpy(memory_.data() + used_bytes_, message.data(), message.size());
+  std::memcpy(memory_.data() + origin_ + used_bytes_, message.data(), message.size());
   used_bytes_ += message.size();
 }
 
@@ -88,9 +92,9 @@ std::span<std::byte> ReplyWriter::begin_data(const Request& request, std::uint64
     large_ = Buffer(length_bytes);
   }
   make_room(data_header_bytes() + (is_large ? 0 : length_bytes));
-  open_ = {&request, offset, length_bytes, used_bytes_};
+  open_ = {&request, offset, length_bytes};
   if (is_large) return large_.span();
-  return memory_.span().subspan(used_bytes_ + data_header_bytes(), length_bytes);
+  return memory_.span().subspan(origin_ + used_bytes_ + data_header_bytes(), length_bytes);
 }
 
 void ReplyWriter::end_data(bool is_last) {
@@ -107,7 +111,8 @@ void ReplyWriter::end_data(bool is_last) {
     used_bytes_ += data.length_bytes;
     return;
   }
-  const std::array<iovec, 2> parts{{{memory_.data(), used_bytes_}, {large_.data(), large_.size()}}};
+  const std::array<iovec, 2> parts{
+      {{memory_.data() + origin_, used_bytes_}, {large_.data(), large_.size()}}};
   sink_.send(parts);
   used_bytes_ = 0;
   large_ = {};
@@ -152,7 +157,7 @@ void ReplyWriter::status(const Request& request, std::uint32_t context_id,
 
 void ReplyWriter::flush() noexcept {
   if (used_bytes_ == 0) return;
-  const iovec all{memory_.data(), used_bytes_};
+  const iovec all{memory_.data() + origin_, used_bytes_};
   sink_.send({&all, 1});
   used_bytes_ = 0;
 }

@@ -62,7 +62,6 @@ class ReplyWriter {
     const Request* request;
     std::uint64_t offset;
     std::uint32_t length_bytes;
-    std::size_t header_at;  ///< in the buffer
   };
 
   std::size_t data_header_bytes() const noexcept;
@@ -78,7 +77,10 @@ class ReplyWriter {
   ReplySink& sink_;
   Buffer& memory_;
   MemoryBudget& budget_;
-  std::size_t used_bytes_ = 0;
+  /// Where replies begin in the buffer: so that the data of the first are aligned, as storages that
+  /// bypass the page cache want them.
+  const std::size_t origin_;
+  std::size_t used_bytes_ = 0;  ///< from there on
   std::optional<OpenData> open_;
   // Of data too large for the buffer.
   std::optional<MemoryBudget::Share> large_share_;
