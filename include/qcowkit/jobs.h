@@ -141,7 +141,7 @@ struct BenchOptions {
 /// Makes requests of one kind, a step apart, and returns how long they took. They are made by as
 /// many threads as it takes to keep the machine busy, and never more than `depth`. Throws `Error`:
 /// that of the first request that failed; EIO for one that reaches beyond the disk's end.
-std::chrono::nanoseconds bench(Image& image, const BenchOptions& options);
+std::chrono::nanoseconds time_requests(Image& image, const BenchOptions& options);
 
 struct Measurement {
   std::uint64_t required_bytes = 0;         ///< file size of the new image

@@ -142,7 +142,7 @@ int run(const Arguments& arguments, Console& console) {
   print_plan(options, console);
   console.flush();
   try {
-    const std::chrono::duration<double> seconds = bench(*image, options);
+    const std::chrono::duration<double> seconds = time_requests(*image, options);
     console.print("Run completed in {:.3f} seconds.\n", seconds.count());
   } catch (const Error& e) {
     throw Failure(fmt::format("Failed request: {}", e.code().message()));

@@ -204,7 +204,7 @@ void create_target(const std::string& filename, const CreateArguments& wanted,
     options.size_bytes = size_bytes;
     options.cache = cache;
     options.open_backing = false;  // opening the target will show whether it is there
-    wanted.create_image(local_path(filename), options);
+    wanted.create_image(filename, options);
   } catch (const std::exception& e) {
     throw Failure(fmt::format("{}: error while converting {}: {}", filename, wanted.format(),
                               without_name(e.what(), filename)));

@@ -61,7 +61,8 @@ void settle_backing_file(CreateArguments& wanted, const std::string& filename, b
   if (!backing_file) return;
   if (backing_file->empty()) throw Failure("Expected backing file name, got empty string");
   const std::string path = resolve_reference(filename, *backing_file);
-  if (*backing_file == filename || is_same_file(path, local_path(filename))) {
+  if (*backing_file == filename ||
+      (!lies_on_server(filename) && is_same_file(path, local_path(filename)))) {
     throw Failure("Error: Trying to create an image with the same filename as the backing file");
   }
   const std::optional<std::string> format = wanted.get("backing_fmt");
@@ -109,7 +110,7 @@ void merge_command_options(CreateArguments& wanted, const Arguments& arguments,
 void create(const Arguments& arguments, const std::string& filename, const std::string& list,
             std::optional<std::uint64_t> size_bytes, const Secrets& secrets, Console& console) {
   CreateArguments wanted(arguments.value("-f").value_or("raw"), list);
-  const std::string path = local_path(filename);
+  if (!lies_on_server(filename)) local_path(filename);  // refuses what cannot be created
   merge_command_options(wanted, arguments, size_bytes);
   settle_backing_file(wanted, filename, !arguments.has("-u"));
   if (!wanted.size_bytes()) throw Failure("Image creation needs a size parameter");
@@ -124,7 +125,12 @@ void create(const Arguments& arguments, const std::string& filename, const std::
     throw Failure("Could not resize file: Invalid argument");
   }
   options.open_backing = false;  // it has been looked at, or is not to be
-  wanted.create_image(path, options);
+  try {
+    wanted.create_image(filename, options);
+  } catch (const Error& e) {
+    if (wanted.format() != "raw" || e.code() != std::errc::file_too_large) throw;
+    throw Failure("The image size is too large for file format 'raw'");
+  }
 }
 
 int run(const Arguments& arguments, Console& console) {

@@ -9,6 +9,7 @@
 #include "cli/failure.h"
 #include "cli/file_attributes.h"
 #include "cli/key_values.h"
+#include "cli/open_arguments.h"
 #include "cli/qcow2_arguments.h"
 
 namespace qcowkit::cli {
@@ -93,7 +94,18 @@ void CreateArguments::set_backing_file(CreateOptions& options) const {
   options.backing_format = format.value_or("");
 }
 
-void CreateArguments::create_image(const std::string& path, const CreateOptions& options) const {
+void CreateArguments::create_image(const std::string& filename,
+                                   const CreateOptions& options) const {
+  if (lies_on_server(filename)) {
+    OpenOptions open;
+    open.read_only = false;
+    open.cache = options.cache;
+    const std::unique_ptr<Image> bytes = Image::open(NodeOptions::from_name(filename, "raw"), open);
+    Image::create(bytes->storage(), options);
+    bytes->close();
+    return;
+  }
+  const std::string path = local_path(filename);
   FileAttributes attributes;
   attributes.no_copy_on_write = is_on("nocow");
   attributes.extent_size_hint_bytes = small_number("extent_size_hint");

@@ -36,7 +36,7 @@ class CreateArguments : public OptionValues {
                                   NewImage purpose = NewImage::created) const;
 
   /// Creates the image in `path`, with the options of the file applied to the empty file first.
-  void create_image(const std::string& path, const CreateOptions& options) const;
+  void create_image(const std::string& filename, const CreateOptions& options) const;
 
  private:
   void set_preallocation(CreateOptions& options) const;

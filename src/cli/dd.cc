@@ -96,7 +96,7 @@ std::unique_ptr<Image> make_output(const CreateArguments& wanted, const std::str
   try {
     CreateOptions options = wanted.to_create_options(secrets);
     options.size_bytes = size_bytes;
-    wanted.create_image(local_path(filename), options);
+    wanted.create_image(filename, options);
   } catch (const std::exception& e) {
     throw Failure(fmt::format("{}: error while creating output image: {}", filename,
                               without_name(e.what(), filename)));

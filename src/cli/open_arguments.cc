@@ -157,6 +157,8 @@ CacheMode parse_cache_mode(const std::string& text, std::string_view what, int e
   throw Failure(fmt::format("Invalid {} option: {}", what, text), exit_code);
 }
 
+bool lies_on_server(const std::string& text) { return protocol_of(text).starts_with("nbd"); }
+
 std::string local_path(const std::string& text) {
   const std::string_view protocol = protocol_of(text);
   if (protocol.empty()) return text;

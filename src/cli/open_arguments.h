@@ -58,6 +58,9 @@ std::string key_secret_option(std::string_view format);
 /// The value of -t or -T. `what` is "cache" or "source cache". Throws `Failure`.
 CacheMode parse_cache_mode(const std::string& text, std::string_view what, int exit_code = -1);
 
+/// True if images are created in what the name means, which has to be there: an export of a server.
+bool lies_on_server(const std::string& text);
+
 /// The local path of a file that is to be created: "file:" is taken off. Throws `Failure` for names
 /// with another protocol before them ("nbd://...").
 std::string local_path(const std::string& text);

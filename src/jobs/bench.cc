@@ -195,7 +195,7 @@ void check_options(const BenchOptions& options) {
 
 }  // namespace
 
-std::chrono::nanoseconds bench(Image& image, const BenchOptions& options) {
+std::chrono::nanoseconds time_requests(Image& image, const BenchOptions& options) {
   check_options(options);
   return BenchJob(image, options).run();
 }

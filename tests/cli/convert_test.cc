@@ -118,7 +118,7 @@ TEST_F(Convert, WithoutSparsenessEverythingIsAllocated) {
   ASSERT_TRUE(qcow({"convert", "-S", "0", file("top"), file("ours")}).ok());
   EXPECT_EQ(qcow({"map", "--output=json", "-f", "raw", file("ours")}).out,
             "[{ \"start\": 0, \"length\": 4194304, \"depth\": 0, \"present\": true, \"zero\": "
-            "false, \"data\": true, \"offset\": 0}]\n");
+            "false, \"data\": true, \"compressed\": false, \"offset\": 0}]\n");
 }
 
 TEST_F(Convert, SeveralSourcesLieOneBehindTheOther) {

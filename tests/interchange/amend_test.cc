@@ -110,7 +110,7 @@ TEST_F(Amend, RefcountsOfEveryWidthCountTheSame) {
 TEST_F(Amend, AWidthThatIsTooNarrowChangesNothing) {
   make();
   EXPECT_TRUE(test::mentions(test::error_of([&] { amend(to_refcount_bits(1)); }),
-                             {"refcount", "is 2", "1 bits"}));
+                             {"refcount of 2", "1 bits"}));
   expect_as_before();
 }
 

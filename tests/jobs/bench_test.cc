@@ -36,7 +36,7 @@ TEST(Bench, RequestsAreAStepApartAndStartAgainAtTheEnd) {
     options.request_bytes = 1000;
     options.step_bytes = 15000;
     options.offset = 100;
-    bench(*image, options);
+    time_requests(*image, options);
     Bytes expected(40 * kKiB);
     for (const std::uint64_t offset : {100u, 15100u, 30100u, 4140u}) {
       std::fill_n(expected.begin() + static_cast<std::ptrdiff_t>(offset), 1000, std::byte{7});
@@ -55,7 +55,7 @@ TEST(Bench, EveryRequestIsMadeOnce) {
     BenchOptions options;
     options.count = 1000;
     options.depth = depth;
-    const auto time = bench(*image, options);
+    const auto time = time_requests(*image, options);
     EXPECT_GT(time.count(), 0);
     EXPECT_EQ(plan->count(test::kReads) - before, 1000u);
   }
@@ -71,7 +71,7 @@ TEST(Bench, FlushComesAfterEachInterval) {
       BenchOptions options = writes(100, depth);
       options.flush_interval = 8;
       options.flushes_among_writes = among;
-      bench(*image, options);
+      time_requests(*image, options);
       // Whenever what is left is a multiple of 8: after 4, 12, ... 100 requests.
       EXPECT_EQ(plan->count(test::kFlushes) - before, 13u);
       EXPECT_EQ(plan->count(test::kWrites | test::kZeroWrites), 100u);
@@ -87,7 +87,7 @@ TEST(Bench, FirstFailureEndsIt) {
     plan->arm({.operations = test::kWrites, .at = 50, .errno_value = ENOSPC});
     BenchOptions options = writes(100000, depth);
     options.flush_interval = 64;
-    EXPECT_EQ(error_of([&] { bench(*image, options); }).code(), std::errc::no_space_on_device);
+    EXPECT_EQ(error_of([&] { time_requests(*image, options); }).code(), std::errc::no_space_on_device);
     EXPECT_LT(plan->count(test::kWrites), 1000u);
   }
 }
@@ -97,26 +97,26 @@ TEST(Bench, RequestBeyondTheEndIsAnInputOutputError) {
   BenchOptions options;
   options.count = 3;
   options.request_bytes = options.step_bytes = 16 * kKiB;
-  EXPECT_EQ(error_of([&] { bench(*image, options); }).code(), std::errc::io_error);
+  EXPECT_EQ(error_of([&] { time_requests(*image, options); }).code(), std::errc::io_error);
   options.count = 2;
-  EXPECT_GT(bench(*image, options).count(), 0);
+  EXPECT_GT(time_requests(*image, options).count(), 0);
   options.offset = 41 * kKiB;
-  EXPECT_EQ(error_of([&] { bench(*image, options); }).code(), std::errc::io_error);
+  EXPECT_EQ(error_of([&] { time_requests(*image, options); }).code(), std::errc::io_error);
 }
 
 TEST(Bench, OptionsThatMakeNoSenseAreRefused) {
   const auto image = make_image(raw_options(40 * kKiB));
   BenchOptions options;
   options.depth = 0;
-  EXPECT_EQ(error_of([&] { bench(*image, options); }).code(), Errc::invalid_argument);
+  EXPECT_EQ(error_of([&] { time_requests(*image, options); }).code(), Errc::invalid_argument);
   options = {};
   options.step_bytes = std::uint64_t{1} << 32;
-  EXPECT_EQ(error_of([&] { bench(*image, options); }).code(), Errc::limit_exceeded);
+  EXPECT_EQ(error_of([&] { time_requests(*image, options); }).code(), Errc::limit_exceeded);
   std::stop_source stop;
   stop.request_stop();
   options = {};
   options.stop = stop.get_token();
-  EXPECT_EQ(error_of([&] { bench(*image, options); }).code(), Errc::cancelled);
+  EXPECT_EQ(error_of([&] { time_requests(*image, options); }).code(), Errc::cancelled);
 }
 
 }  // namespace

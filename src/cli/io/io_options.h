@@ -17,7 +17,7 @@ inline constexpr std::array kOptions = {
     OptionSpec{'n', "nocache", "", "go past the host's cache, the same as -t none"},
     OptionSpec{'C', "copy-on-read", "", "keep in the image what is read from its backing file"},
     OptionSpec{'t', "cache", "MODE",
-               "cache mode: writeback (default), none, writethrough, directsync or unsafe"},
+               "cache mode: writethrough (default), writeback, none, directsync or unsafe"},
     OptionSpec{'d', "discard", "MODE", "what becomes of discards: unmap (default) or ignore"},
     kForceShareOption,
     OptionSpec{'i', "aio", "MODE",

@@ -24,7 +24,7 @@ struct Opening {
   bool force_share = false;
   bool native_aio = false;
   bool ignore_discards = false;
-  CacheMode cache = CacheMode::writeback;
+  CacheMode cache = CacheMode::writethrough;
 
   /// The value of -t. Throws `Failure`.
   void set_cache(const std::string& mode);
