@@ -145,7 +145,8 @@ void Rebase::change(Image& image, Image* new_backing, ProgressSink progress) con
     options.progress = std::move(progress);
     rebase(image, new_backing, options);
   } catch (const Error& e) {
-    if (e.code() == make_error_code(Errc::invalid_argument)) throw cannot_change("Invalid argument");
+    if (e.code() == make_error_code(Errc::invalid_argument))
+      throw cannot_change("Invalid argument");
     throw cannot_change(without_name(e.what(), image.filename()));
   }
 }

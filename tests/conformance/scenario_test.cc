@@ -5,9 +5,9 @@
 
 #include "fmt/core.h"
 #include "tests/conformance/case_file.h"
-#include "tests/support/comparison.h"
 #include "tests/conformance/differences.h"
 #include "tests/conformance/workplace.h"
+#include "tests/support/comparison.h"
 #include "tests/support/sanitized.h"
 
 namespace qcowkit::test {

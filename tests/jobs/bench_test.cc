@@ -87,7 +87,8 @@ TEST(Bench, FirstFailureEndsIt) {
     plan->arm({.operations = test::kWrites, .at = 50, .errno_value = ENOSPC});
     BenchOptions options = writes(100000, depth);
     options.flush_interval = 64;
-    EXPECT_EQ(error_of([&] { time_requests(*image, options); }).code(), std::errc::no_space_on_device);
+    EXPECT_EQ(error_of([&] { time_requests(*image, options); }).code(),
+              std::errc::no_space_on_device);
     EXPECT_LT(plan->count(test::kWrites), 1000u);
   }
 }
