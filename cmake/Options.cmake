@@ -17,3 +17,7 @@ if(QCOWKIT_SANITIZE)
     -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(qcowkit_options INTERFACE -fsanitize=${QCOWKIT_SANITIZE})
 endif()
+# Every file tells the fuzzer which way it went.
+if(QCOWKIT_FUZZER)
+  target_compile_options(qcowkit_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()

@@ -226,6 +226,22 @@ TEST_F(Nbd, AcknowledgedWritesSurviveBeingKilled) {
       "assert len(wrong) <= 1, wrong\n");
 }
 
+TEST_F(Nbd, ImagesAreSoundAfterBeingKilledUnderLoad) {
+  if (!have_command("fio")) GTEST_SKIP() << "fio is not installed";
+  make_image("a.qcow2", "64M");
+  serve({"-t", "-e", "0", "--discard=unmap", "-f", "qcow2", file("a.qcow2")});
+  BackgroundCommand load({"fio", "--name=load", "--ioengine=nbd", "--uri=" + uri(), "--size=64M",
+                          "--rw=randrw", "--bsrange=512-64k", "--iodepth=16", "--fsync=50",
+                          "--time_based", "--runtime=20", "--verify=crc32c",
+                          "--verify_state_save=0", "--output=" + file("fio.log")});
+  std::this_thread::sleep_for(std::chrono::milliseconds(600));
+  kill_server();
+  load.finish();
+  EXPECT_NE(run({"qemu-img", "map", file("a.qcow2")}).out.find("0x"), std::string::npos);
+  expect_ok({"qemu-img", "check", "-r", "leaks", file("a.qcow2")});
+  expect_sound("a.qcow2");
+}
+
 TEST_F(Nbd, ManyClientsAtATime) {
   make_image("a.qcow2", "4M");
   write_pattern("a.qcow2", {"write -P 3 0 4M"});

@@ -1,0 +1,183 @@
+// Fuzz target: whatever a client sends to an NBD server, from its first byte on: the negotiation,
+// then the stream of requests in the style that was negotiated.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "export/nbd/handshake.h"
+#include "export/nbd/request_reader.h"
+#include "fuzz/fuzz_target.h"
+
+namespace qcowkit::fuzz {
+
+namespace {
+
+constexpr std::uint64_t kDiskBytes = 1 << 20;
+
+/// A client that says what the input holds, and then hangs up.
+class Script final : public NbdTransport {
+ public:
+  explicit Script(std::span<const std::byte> bytes) : rest_(bytes) {}
+
+  std::optional<std::size_t> receive(std::span<std::byte> into) override {
+    const std::size_t count = std::min(into.size(), rest_.size());
+    std::copy_n(rest_.begin(), count, into.begin());
+    rest_ = rest_.subspan(count);
+    return count;
+  }
+  void wait() override {}
+  void send(std::span<const iovec>) override {}
+  void shut_down(Direction) noexcept override { rest_ = {}; }
+
+ private:
+  std::span<const std::byte> rest_;
+};
+
+const nbd::Exports& exports() {
+  static const auto image = [] {
+    auto storage = make_memory_storage();
+    storage->resize(kDiskBytes, Preallocation::off);
+    OpenOptions options;
+    options.format = "raw";
+    options.read_only = false;
+    return Image::open(std::move(storage), options);
+  }();
+  static const nbd::Exports served = [] {
+    NbdExport disk;
+    disk.name = "disk";
+    disk.description = "for tests";
+    disk.image = image.get();
+    disk.allocation_depth = true;
+    return nbd::Exports{std::make_shared<const nbd::ServedExport>(disk)};
+  }();
+  return served;
+}
+
+/// Reads every byte that a request says it has.
+void look_at(const nbd::Incoming& incoming) {
+  static volatile unsigned sum = 0;
+  for (const std::byte byte : incoming.payload) sum = sum + std::to_integer<unsigned>(byte);
+}
+
+void serve(std::span<const std::byte> bytes) {
+  std::shared_ptr<NbdTransport> transport = std::make_shared<Script>(bytes);
+  const std::optional<nbd::Session> session = nbd::Handshake(transport, exports(), nullptr).run();
+  if (!session) return;
+  nbd::MemoryBudget budget;
+  const std::atomic<bool> draining = false;
+  nbd::RequestReader reader(*transport, session->rules(), budget, draining);
+  Buffer spare;
+  while (!reader.is_at_end()) {
+    std::vector<nbd::Incoming> requests;
+    reader.read(requests, spare);
+    for (const nbd::Incoming& incoming : requests) look_at(incoming);
+  }
+}
+
+/// Puts big-endian numbers one behind the other.
+class Writer {
+ public:
+  Writer& number(std::uint64_t value, int bytes) {
+    for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) {
+      input_.push_back(static_cast<std::uint8_t>(value >> shift));
+    }
+    return *this;
+  }
+  Writer& text(const std::string& text) {
+    input_.insert(input_.end(), text.begin(), text.end());
+    return *this;
+  }
+  Writer& option(std::uint32_t option, const Input& data = {}) {
+    number(0x49484156454f5054, 8).number(option, 4).number(data.size(), 4);
+    input_.insert(input_.end(), data.begin(), data.end());
+    return *this;
+  }
+  Writer& request(std::uint32_t type, std::uint64_t offset, std::uint32_t length) {
+    return number(0x25609513, 4).number(type, 4).number(7, 8).number(offset, 8).number(length, 4);
+  }
+  Writer& extended_request(std::uint32_t type, std::uint64_t offset, std::uint64_t length) {
+    return number(0x21e41c71, 4).number(type, 4).number(7, 8).number(offset, 8).number(length, 8);
+  }
+  Input input() const { return input_; }
+
+ private:
+  Input input_;
+};
+
+enum Option : std::uint32_t {
+  export_name = 1,
+  abort = 2,
+  list = 3,
+  starttls = 5,
+  info = 6,
+  go = 7,
+  structured_reply = 8,
+  list_meta = 9,
+  set_meta = 10,
+  extended = 11
+};
+
+Input info_data() {
+  return Writer().number(4, 4).text("disk").number(2, 2).number(1, 2).number(3, 2).input();
+}
+Input meta_data() {
+  return Writer()
+      .number(4, 4)
+      .text("disk")
+      .number(2, 4)
+      .number(15, 4)
+      .text("base:allocation")
+      .number(5, 4)
+      .text("qemu:")
+      .input();
+}
+
+}  // namespace
+
+std::vector<Input> seed_inputs() {
+  const auto start = [] { return Writer().number(3, 4); };
+  const std::string payload(600, 'x');
+  const Input name = Writer().text("disk").input();
+  return {
+      start().option(list).option(info, info_data()).option(abort).input(),
+      start().option(export_name, name).request(0, 4096, 512).request(2, 0, 0).input(),
+      start()
+          .option(structured_reply)
+          .option(list_meta, meta_data())
+          .option(set_meta, meta_data())
+          .option(go, info_data())
+          .request(0, 0, 65536)
+          .request(1, 512, 600)
+          .text(payload)
+          .request(7, 0, 1 << 20)
+          .request(6, 0, 4096)
+          .request(4, 4096, 4096)
+          .request(2, 0, 0)
+          .input(),
+      start()
+          .option(extended)
+          .option(set_meta, meta_data())
+          .option(go, info_data())
+          .extended_request(0, 0, 4096)
+          .extended_request(0x200001, 0, 600)
+          .text(payload)
+          .extended_request(0x200007, 0, 12)
+          .number(4096, 8)
+          .number(0, 4)
+          .input(),
+      start().option(starttls).option(99, Input(300)).option(go, name).input(),
+  };
+}
+
+}  // namespace qcowkit::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  try {
+    qcowkit::fuzz::serve(std::as_bytes(std::span(data, size)));
+  } catch (const qcowkit::Error&) {
+    // What a client deserves that sends nonsense.
+  }
+  return 0;
+}
