@@ -58,7 +58,7 @@ TEST_F(FullDisk, ALimitOnFileSizesIsAnErrorThatNamesTheFile) {
   for (const Words& command : large_commands(target)) {
     SCOPED_TRACE(testing::PrintToString(command));
     // In units of 512 bytes or 1 KiB, as the shell likes.
-    expect_failure(tool_after("ulimit -f 2048", command), target, "File too large");
+    expect_failure(tool_after("ulimit -f 2048", command), target, "too large");
   }
 }
 
