@@ -1,6 +1,7 @@
 // qcow convert: copies images into another image.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 
@@ -26,6 +27,9 @@ constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::uint64_t kSparseBytesDefault = 4096;
 constexpr std::uint64_t kSparseBytesMax = 16 << 20;
 constexpr std::uint32_t kWorkersMax = 16;
+/// Where a server takes its time over each request, more of them are kept under way than there are
+/// cores.
+constexpr std::uint32_t kWorkersRemote = 8;
 
 constexpr std::array kOptions = {
     OptionSpec{'f', "", "FMT", "the sources' format; found out if not given"},
@@ -249,6 +253,10 @@ CopyOptions copy_options(const Arguments& arguments, const std::vector<OpenedIma
   options.compress = arguments.has("-c");
   options.compression_level = wanted.compression_level();
   options.workers = parse_workers(arguments);
+  const auto is_remote = [](const std::string& name) { return lies_on_server(name); };
+  if (options.workers == 0 && std::ranges::any_of(arguments.positional(), is_remote)) {
+    options.workers = kWorkersRemote;
+  }
   options.out_of_order_writes = arguments.has("-W");
   const Image* const target_backing = target.backing();
   if (arguments.has("--target-is-zero") && target_backing != nullptr) {
