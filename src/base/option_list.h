@@ -1,6 +1,8 @@
 // Lists like "size=1G,backing_file=a,,b": what -o, --image-opts and --object take.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,5 +29,13 @@ bool is_joinable(std::string_view list);
 
 /// `value` as it has to be written in a list: with its commas doubled.
 std::string escape_commas(std::string_view value);
+
+/// `text` as a number: decimal, hexadecimal behind "0x", octal behind "0". Blanks and a sign may
+/// stand before it; below zero, numbers wrap round. Nothing for what is none, and then, if
+/// `is_too_large` is given, whether it is one of more than 64 bits.
+std::optional<std::uint64_t> parse_number(std::string_view text, bool* is_too_large = nullptr);
+
+/// "on" and its like; nothing for what is neither on nor off.
+std::optional<bool> parse_boolean(std::string_view text);
 
 }  // namespace qcowkit

@@ -4,8 +4,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cctype>
-#include <charconv>
 #include <limits>
 
 #include "base/units.h"
@@ -52,35 +50,6 @@ std::string join_option_lists(std::span<const std::string> lists) {
     joined += list;
   }
   return joined;
-}
-
-std::optional<std::uint64_t> parse_number(std::string_view text, bool* is_too_large) {
-  while (!text.empty() && std::isspace(static_cast<unsigned char>(text[0])) != 0) {
-    text.remove_prefix(1);
-  }
-  const bool is_negative = text.starts_with('-');
-  if (is_negative || text.starts_with('+')) text.remove_prefix(1);
-  int base = 10;
-  if (text.starts_with("0x") || text.starts_with("0X")) {
-    base = 16;
-    text.remove_prefix(2);
-  } else if (text.size() > 1 && text[0] == '0') {
-    base = 8;
-  }
-  std::uint64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [stopped_at, error] = std::from_chars(text.data(), end, number, base);
-  if (is_too_large != nullptr) {
-    *is_too_large = error == std::errc::result_out_of_range && stopped_at == end;
-  }
-  if (error != std::errc{} || stopped_at != end) return std::nullopt;
-  return is_negative ? -number : number;
-}
-
-std::optional<bool> parse_boolean(std::string_view text) {
-  if (text == "on" || text == "yes" || text == "true" || text == "y") return true;
-  if (text == "off" || text == "no" || text == "false" || text == "n") return false;
-  return std::nullopt;
 }
 
 std::uint64_t parse_size_parameter(std::string_view name, const std::string& text) {

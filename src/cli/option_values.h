@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/option_list.h"
 #include "cli/failure.h"
 #include "cli/format_options.h"
 
@@ -15,14 +16,6 @@ namespace qcowkit::cli {
 
 /// Joins the values of several -o options. Throws `Failure` for a list that cannot be joined.
 std::string join_option_lists(std::span<const std::string> lists);
-
-/// `text` as a number: decimal, hexadecimal behind "0x", octal behind "0". Blanks and a sign may
-/// stand before it; below zero, numbers wrap round. Nothing for what is none, and then, if
-/// `is_too_large` is given, whether it is one of more than 64 bits.
-std::optional<std::uint64_t> parse_number(std::string_view text, bool* is_too_large = nullptr);
-
-/// "on" and its like; nothing for what is neither on nor off.
-std::optional<bool> parse_boolean(std::string_view text);
 
 /// `text` as a size in bytes. Throws `Failure` that calls it parameter `name`.
 std::uint64_t parse_size_parameter(std::string_view name, const std::string& text);

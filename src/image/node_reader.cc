@@ -2,9 +2,9 @@
 
 #include <fmt/core.h>
 
-#include <charconv>
 #include <string_view>
 
+#include "base/option_list.h"
 #include "base/units.h"
 
 namespace qcowkit {
@@ -21,33 +21,7 @@ std::string as_text(const NodeOptions::Value& value) {
   return {};
 }
 
-/// Decimal, hexadecimal behind "0x", octal behind "0"; blanks and a sign may lead.
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(" \t\n\v\f\r");
-  text.remove_prefix(begin == text.npos ? text.size() : begin);
-  const bool is_negative = text.starts_with('-');
-  if (is_negative || text.starts_with('+')) text.remove_prefix(1);
-  int base = 10;
-  if (text.starts_with("0x") || text.starts_with("0X")) {
-    base = 16;
-    text.remove_prefix(2);
-  } else if (text.size() > 1 && text[0] == '0') {
-    base = 8;
-  }
-  std::uint64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [stopped_at, error] = std::from_chars(text.data(), end, number, base);
-  if (error != std::errc{} || stopped_at != end) return std::nullopt;
-  return is_negative ? 0 - number : number;
-}
-
 }  // namespace
-
-std::optional<bool> parse_option_boolean(std::string_view text) {
-  if (text == "on" || text == "yes" || text == "true" || text == "y") return true;
-  if (text == "off" || text == "no" || text == "false" || text == "n") return false;
-  return std::nullopt;
-}
 
 std::optional<NodeOptions::Value> NodeReader::take(std::string_view key) {
   const NodeOptions::Value* const found = left_.find(key);
@@ -75,7 +49,7 @@ std::optional<std::string> NodeReader::take_text(std::string_view key) {
 std::optional<bool> NodeReader::take_boolean(std::string_view key) {
   const std::optional<std::string> text = take_text(key);
   if (!text) return std::nullopt;
-  const std::optional<bool> flag = parse_option_boolean(*text);
+  const std::optional<bool> flag = parse_boolean(*text);
   if (!flag) throw invalid(fmt::format("Parameter '{}' expects 'on' or 'off'", key));
   return flag;
 }

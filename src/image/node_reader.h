@@ -57,7 +57,4 @@ class NodeReader {
   NodeOptions left_;
 };
 
-/// "on" and its like; nothing for what is neither on nor off.
-std::optional<bool> parse_option_boolean(std::string_view text);
-
 }  // namespace qcowkit

@@ -5,6 +5,7 @@
 
 #include "cli/failure.h"
 #include "cli/io/option_list.h"
+#include "cli/io/overlay.h"
 
 namespace qcowkit::cli::io {
 
@@ -52,24 +53,6 @@ OpenOptions options_of(const Opening& opening) {
   if (opening.force_share) options.locking = Locking::force_share;
   options.ignore_discards = opening.ignore_discards;
   return options;
-}
-
-/// An overlay in `file` that lies over the image.
-std::unique_ptr<Image> open_with_overlay(const TemporaryFile& file, const ImageName& name,
-                                         const NodeObjects& objects, const OpenOptions& options) {
-  CreateOptions create;
-  create.format = "qcow2";
-  create.open_backing = false;
-  {
-    OpenOptions only_reading = options;
-    only_reading.read_only = true;
-    create.size_bytes = open_image(name, objects, only_reading)->virtual_size();
-  }
-  Image::create(file.path(), create);
-  ImageName overlay = name;
-  overlay.node = NodeOptions::from_path(file.path(), "qcow2");
-  overlay.node.set_child("backing", name.node);
-  return open_image(overlay, objects, options);
 }
 
 OpenedDisk open(const Opening& opening, ImageName name, const NodeObjects& objects,

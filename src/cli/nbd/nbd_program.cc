@@ -10,7 +10,7 @@
 #include "cli/command.h"
 #include "cli/failure.h"
 #include "cli/help.h"
-#include "cli/io/temporary_file.h"
+#include "cli/io/overlay.h"
 #include "cli/nbd/background.h"
 #include "cli/nbd/device.h"
 #include "cli/nbd/export_list.h"
@@ -39,31 +39,12 @@ struct OpenedExport {
   NbdExport exported;
 };
 
-/// An overlay in `file` that lies over the image.
-std::unique_ptr<Image> open_with_overlay(const io::TemporaryFile& file, const ImageName& name,
-                                         const ServerArguments& server,
-                                         const OpenOptions& options) {
-  CreateOptions create;
-  create.format = "qcow2";
-  create.open_backing = false;
-  {
-    OpenOptions only_reading = options;
-    only_reading.read_only = true;
-    create.size_bytes = open_image(name, server.objects.of_nodes, only_reading)->virtual_size();
-  }
-  Image::create(file.path(), create);
-  ImageName overlay = name;
-  overlay.node = NodeOptions::from_path(file.path(), "qcow2");
-  overlay.node.set_child("backing", name.node);
-  return open_image(overlay, server.objects.of_nodes, options);
-}
-
 std::unique_ptr<Image> open_disk(OpenedExport& opened, const ServerArguments& server,
                                  Console& console) {
   const OpenOptions options = server.open_options();
   if (server.keeps_writes_aside) {
     opened.overlay = std::make_unique<io::TemporaryFile>();
-    return open_with_overlay(*opened.overlay, opened.name, server, options);
+    return io::open_with_overlay(*opened.overlay, opened.name, server.objects.of_nodes, options);
   }
   if (server.read_only) return open_image(opened.name, server.objects.of_nodes, options);
   return open_writable(opened.name, server.objects.of_nodes, options, console);

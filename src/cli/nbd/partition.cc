@@ -8,7 +8,6 @@
 #include <cstring>
 #include <optional>
 #include <span>
-#include <vector>
 
 #include "cli/failure.h"
 
@@ -23,6 +22,7 @@ constexpr std::uint32_t kMbrPrimaries = 4;
 constexpr std::uint32_t kLogicalsMax = 124;
 constexpr std::uint8_t kTypeGpt = 0xee;
 constexpr std::uint64_t kGptEntryBytesMax = 4096;
+constexpr std::size_t kGptEntryUsedBytes = 48;  // type, own id, first and last sector
 
 using Sector = std::array<std::byte, kSectorBytes>;
 
@@ -94,10 +94,14 @@ std::optional<MbrEntry> find_in_gpt(Image& image, std::uint32_t number) {
                               entry_bytes, kGptEntryBytesMax));
   }
   if (number > count) return std::nullopt;
-  const std::uint64_t at = (number - 1) * entry_bytes;
-  const Sector sector = read_sector(image, table_sector + at / kSectorBytes);
-  const std::span<const std::byte> entry =
-      std::span(sector).subspan(at % kSectorBytes, entry_bytes < 512 ? 48 : 48);
+  const std::uint64_t entry_offset = (number - 1) * entry_bytes;
+  std::array<std::byte, kGptEntryUsedBytes> entry{};
+  const std::uint64_t disk_bytes = image.virtual_size();
+  if (table_sector > disk_bytes / kSectorBytes ||
+      table_sector * kSectorBytes + entry_offset + entry.size() > disk_bytes) {
+    throw Failure("the partition table reaches beyond the disk's end");
+  }
+  image.read(table_sector * kSectorBytes + entry_offset, entry);
   const std::uint64_t first = number_at(entry, 32, 8);
   const std::uint64_t last = number_at(entry, 40, 8);
   const bool is_used = number_at(entry, 0, 8) != 0 || number_at(entry, 8, 8) != 0;

@@ -97,6 +97,35 @@ TEST_F(Nbd, PartitionsAreFoundInTheirTables) {
   EXPECT_EQ(missing.err, "qcow: Could not find partition 3\n");
 }
 
+TEST_F(Nbd, PartitionsOfAGptAreFoundWhereverTheirEntriesLie) {
+  std::string gpt(4 << 20, '\0');
+  const auto put = [&](std::size_t at, std::uint64_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) gpt[at + i] = static_cast<char>(value >> 8 * i & 0xff);
+  };
+  gpt[446 + 4] = '\xee';
+  gpt.replace(510, 2, "\x55\xaa");
+  gpt.replace(512, 8, "EFI PART");
+  put(512 + 72, 2, 8);    // the table's sector
+  put(512 + 80, 4, 4);    // its entries
+  put(512 + 84, 160, 4);  // and their size: the fourth one crosses the end of a sector
+  const std::size_t fourth = 1024 + 3 * 160;
+  put(fourth, 1, 8);
+  put(fourth + 32, 2048, 8);
+  put(fourth + 40, 2057, 8);
+  gpt[2048 * 512] = 'G';
+  std::ofstream(file("disk"), std::ios::binary) << gpt;
+  serve({"-t", "-f", "raw", "-P", "4", file("disk")});
+  expect_script_ok("assert h.get_size() == 5120 and h.pread(1, 0) == b'G'\n");
+  kill_server();
+
+  put(512 + 72, ~0ull, 8);
+  std::ofstream(file("disk"), std::ios::binary) << gpt;
+  const CommandResult beyond =
+      run({QCOWKIT_TOOL, "nbd", "-k", file("s"), "-f", "raw", "-P", "4", file("disk")});
+  EXPECT_EQ(beyond.exit_code, 1);
+  EXPECT_EQ(beyond.err, "qcow: the partition table reaches beyond the disk's end\n");
+}
+
 TEST_F(Nbd, WritesCanBeKeptAside) {
   make_image("a.qcow2", "1M");
   serve({"-t", "-s", "-f", "qcow2", file("a.qcow2")});
