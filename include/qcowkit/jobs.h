@@ -63,8 +63,8 @@ struct CopyOptions {
   /// If set, sectors that cannot be read are taken for zeroes and told of here, in order: where
   /// they lie in the target, and what was wrong. From one thread at a time.
   std::function<void(std::uint64_t guest_offset, const Error& error)> on_read_error = {};
-  ProgressSink progress;
-  std::stop_token stop;
+  ProgressSink progress = {};
+  std::stop_token stop = {};
 };
 
 /// Copies the sources, one behind the other, into `target`, which must be at least as large as all
@@ -110,8 +110,8 @@ void rebase(Image& image, Image* new_backing, const RebaseOptions& options);
 
 struct CompareOptions {
   bool strict = false;  ///< sizes and allocation must be equal, too
-  ProgressSink progress;
-  std::stop_token stop;
+  ProgressSink progress = {};
+  std::stop_token stop = {};
 };
 
 struct CompareResult {
