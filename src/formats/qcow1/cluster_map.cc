@@ -15,8 +15,6 @@ namespace {
 
 /// Tables are cached in parts of at most this size, so that large ones don't crowd others out.
 constexpr std::uint64_t kSliceBytesMax = 4096;
-/// The L1 table is written back in parts of as many entries as a sector has room for.
-constexpr std::uint64_t kEntriesPerL1Part = kSectorBytes / sizeof(std::uint64_t);
 
 }  // namespace
 
@@ -27,8 +25,9 @@ ClusterMap::ClusterMap(Storage& storage, const Header& header, std::uint64_t cac
       l1_entries_(header.l1_entries()),
       is_encrypted_(header.crypt_method != CryptMethod::none),
       slice_bytes_(std::min(kSliceBytesMax, geometry_.l2_table_bytes())),
-      l1_(read_l1()),
-      slices_(slice_bytes_, cache_bytes / slice_bytes_) {}
+      tables_(slice_bytes_, cache_bytes) {
+  reload();
+}
 
 std::vector<std::uint64_t> ClusterMap::read_l1() const {
   std::vector<std::uint64_t> entries(l1_entries_);
@@ -42,17 +41,8 @@ void ClusterMap::forget_all() { start_from(std::vector<std::uint64_t>(l1_entries
 
 void ClusterMap::start_from(std::vector<std::uint64_t> l1) {
   const ExclusiveLock lock(mutex_);
-  l1_ = std::move(l1);
-  slices_.clear();
-  dirty_l1_parts_.clear();
-  unlinked_tables_.clear();
-  ++generation_;
+  tables_.start_from(std::move(l1), l1_offset_, geometry_.l2_table_bytes());
   note_dirty_count();
-}
-
-void ClusterMap::note_dirty_count() {
-  wants_write_back_.store(slices_.dirty_count() * 2 > slices_.slices_max(),
-                          std::memory_order_relaxed);
 }
 
 bool ClusterMap::hits_header(HostOffset host_offset, std::uint64_t length_bytes) const noexcept {
@@ -63,8 +53,8 @@ bool ClusterMap::hits_header(HostOffset host_offset, std::uint64_t length_bytes)
 
 std::uint64_t ClusterMap::table_for(GuestOffset guest_offset) const {
   const std::uint64_t index = geometry_.l1_index(guest_offset);
-  assert(index < l1_.size());
-  const std::uint64_t table = l1_[index];
+  assert(index < tables_.l1().size());
+  const std::uint64_t table = tables_.l1()[index];
   if (table == 0) return 0;
   if (table > kFileEnd - geometry_.l2_table_bytes() ||
       hits_header({table}, geometry_.l2_table_bytes())) {
@@ -97,7 +87,7 @@ LayerExtent ClusterMap::find(GuestOffset guest_offset, std::uint64_t length_byte
     {
       const SharedLock lock(mutex_);
       missing_slice = try_find(guest_offset, length_bytes, extent);
-      generation = generation_;
+      generation = tables_.generation();
     }
     if (!missing_slice) return extent;
     load_slice(*missing_slice, generation);
@@ -121,9 +111,7 @@ void ClusterMap::load_slice(std::uint64_t slice_host_offset, std::uint64_t gener
   storage_.raise(Event::l2_load, slice_host_offset, slice_bytes_);
   storage_.read(slice_host_offset, data.span());
   const ExclusiveLock lock(mutex_);
-  // While the lock was not held, the slice may have been loaded, changed, written and dropped.
-  if (generation_ != generation || slices_.find(slice_host_offset) != nullptr) return;
-  slices_.insert(slice_host_offset, std::move(data));
+  tables_.insert_read(slice_host_offset, std::move(data), generation);
 }
 
 std::optional<std::uint64_t> ClusterMap::try_find(GuestOffset guest_offset,
@@ -135,7 +123,7 @@ std::optional<std::uint64_t> ClusterMap::try_find(GuestOffset guest_offset,
     return std::nullopt;
   }
   const std::uint64_t slice_at = slice_offset(table, guest_offset);
-  const MetadataCache::Slice* slice = slices_.find(slice_at);
+  const MetadataCache::Slice* slice = tables_.find(slice_at);
   if (slice == nullptr) return slice_at;
 
   const auto raw = load_big_endian<std::uint64_t>(slice->data() + index_in_slice(guest_offset) * 8);
@@ -172,7 +160,7 @@ std::uint64_t ClusterMap::unallocated_run(GuestOffset guest_offset,
                                           std::uint64_t length_bytes) const {
   const Geometry& g = geometry_;
   std::uint64_t run = g.l1_entry_covers() - (guest_offset.value & (g.l1_entry_covers() - 1));
-  while (run < length_bytes && l1_[g.l1_index(guest_offset + run)] == 0) {
+  while (run < length_bytes && tables_.l1()[g.l1_index(guest_offset + run)] == 0) {
     run += g.l1_entry_covers();
   }
   return std::min(run, length_bytes);
@@ -190,7 +178,7 @@ std::uint64_t ClusterMap::extend_run(GuestOffset guest_offset, std::uint64_t len
     const GuestOffset next = guest_offset + run;
     const std::uint64_t table = table_for(next);
     if (table == 0) return run;
-    const MetadataCache::Slice* slice = slices_.find(slice_offset(table, next));
+    const MetadataCache::Slice* slice = tables_.find(slice_offset(table, next));
     if (slice == nullptr) return run;
     for (std::uint64_t i = index_in_slice(next); i < entries_per_slice() && run < length_bytes;
          ++i) {
@@ -218,7 +206,7 @@ void ClusterMap::read_entries(GuestOffset first_cluster, std::span<std::uint64_t
       while (done < into.size()) {
         const GuestOffset at = first_cluster + done * geometry_.cluster_size();
         missing_slice = slice_offset(table, at);
-        const MetadataCache::Slice* slice = slices_.find(missing_slice);
+        const MetadataCache::Slice* slice = tables_.find(missing_slice);
         if (slice == nullptr) break;
         for (std::uint64_t i = index_in_slice(at); i < entries_per_slice() && done < into.size();
              ++i) {
@@ -226,7 +214,7 @@ void ClusterMap::read_entries(GuestOffset first_cluster, std::span<std::uint64_t
         }
       }
       if (done == into.size()) return;
-      generation = generation_;
+      generation = tables_.generation();
     }
     load_slice(missing_slice, generation);
   }
@@ -246,16 +234,13 @@ void ClusterMap::install_table(GuestOffset guest_offset, HostOffset new_table) {
   Buffer slice(slice_bytes_);
   std::memset(slice.data(), 0, slice.size());
   const ExclusiveLock lock(mutex_);
-  ++generation_;
-  for (std::uint64_t at = 0; at < geometry_.l2_table_bytes(); at += slice_bytes_) {
-    slices_.forget(new_table.value + at);
-  }
   const std::uint64_t index = geometry_.l1_index(guest_offset);
-  assert(l1_[index] == 0);
-  unlinked_tables_.insert(new_table.value);
-  dirty_l1_parts_.insert(index / kEntriesPerL1Part);
-  slices_.insert(slice_offset(new_table.value, guest_offset), std::move(slice));
-  l1_[index] = new_table.value;
+  assert(tables_.l1()[index] == 0);
+  tables_.link(index, new_table.value,
+               {.host_offset = new_table,
+                .slice_host_offset = slice_offset(new_table.value, guest_offset),
+                .slice = std::move(slice),
+                .is_dirty = false});
 }
 
 void ClusterMap::replace_entries(GuestOffset first_cluster, std::span<const std::uint64_t> entries,
@@ -270,8 +255,8 @@ void ClusterMap::replace_entries(GuestOffset first_cluster, std::span<const std:
       const std::uint64_t table = table_for(at);
       assert(table != 0);
       slice_at = slice_offset(table, at);
-      if (MetadataCache::Slice* slice = slices_.find(slice_at)) {
-        slices_.mark_dirty(*slice);
+      if (MetadataCache::Slice* slice = tables_.find(slice_at)) {
+        tables_.mark_dirty(*slice);
         for (std::uint64_t i = index_in_slice(at);
              i < entries_per_slice() && replaced < entries.size(); ++i) {
           store_big_endian(slice->data() + i * 8, entries[replaced++]);
@@ -279,7 +264,7 @@ void ClusterMap::replace_entries(GuestOffset first_cluster, std::span<const std:
         note_dirty_count();
         continue;
       }
-      generation = generation_;
+      generation = tables_.generation();
     }
     load_slice(slice_at, generation);
   }
@@ -289,41 +274,14 @@ void ClusterMap::replace_entries(GuestOffset first_cluster, std::span<const std:
 
 ClusterMap::Dirty ClusterMap::begin_write() {
   const ExclusiveLock lock(mutex_);
-  Dirty dirty;
-  dirty.slices = slices_.begin_write();
-  dirty.l1_parts = std::exchange(dirty_l1_parts_, {});
-  dirty.unlinked_tables = std::exchange(unlinked_tables_, {});
-  const auto is_unlinked = [&](std::uint64_t slice_at) {
-    // Of which table a slice is part, its offset alone does not tell.
-    for (std::uint64_t back = 0; back < geometry_.l2_table_bytes(); back += slice_bytes_) {
-      if (back <= slice_at && dirty.unlinked_tables.contains(slice_at - back)) return true;
-    }
-    return false;
-  };
-  for (const MetadataCache::Slice* slice : dirty.slices) {
-    MetadataWrites& batch = is_unlinked(slice->host_offset()) ? dirty.unlinked : dirty.linked;
-    batch.add({slice->host_offset()}, {slice->data(), slice_bytes_}, Event::l2_update);
-  }
-  for (const std::uint64_t part : dirty.l1_parts) {
-    const std::uint64_t first = part * kEntriesPerL1Part;
-    const std::uint64_t end = std::min<std::uint64_t>(first + kEntriesPerL1Part, l1_.size());
-    const std::vector<be64> bytes(l1_.begin() + static_cast<std::ptrdiff_t>(first),
-                                  l1_.begin() + static_cast<std::ptrdiff_t>(end));
-    dirty.linked.add(l1_offset_ + first * 8, std::as_bytes(std::span(bytes)), Event::l1_update);
-  }
+  Dirty dirty = tables_.begin_write();
   note_dirty_count();
   return dirty;
 }
 
 void ClusterMap::end_write(Dirty& dirty, bool succeeded, bool tables_durable) {
   const ExclusiveLock lock(mutex_);
-  slices_.end_write(dirty.slices, succeeded);
-  ++generation_;
-  if (!succeeded) {
-    dirty_l1_parts_.merge(dirty.l1_parts);
-    // From the barrier on, the disk's L1 table may point at them.
-    if (!tables_durable) unlinked_tables_.merge(dirty.unlinked_tables);
-  }
+  tables_.end_write(dirty, succeeded, tables_durable);
   note_dirty_count();
 }
 

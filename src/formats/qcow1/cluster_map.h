@@ -5,14 +5,12 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <unordered_set>
 #include <vector>
 
 #include "base/mutex.h"
 #include "base/offsets.h"
+#include "formats/cached_tables.h"
 #include "formats/layer.h"
-#include "formats/metadata_cache.h"
-#include "formats/metadata_write.h"
 #include "formats/qcow1/header.h"
 #include "formats/qcow1/l2_entry.h"
 #include "qcowkit/storage.h"
@@ -67,18 +65,9 @@ class ClusterMap {
     return wants_write_back_.load(std::memory_order_relaxed);
   }
 
-  // For the write-back.
-
-  /// Copies of all that is newer than the disk.
-  struct Dirty {
-    MetadataWrites unlinked;  ///< slices of tables that nothing on the disk points at
-    MetadataWrites linked;    ///< slices of tables in use, and parts of the L1 table
-    std::vector<MetadataCache::Slice*> slices;
-    std::unordered_set<std::uint64_t> l1_parts;
-    std::unordered_set<std::uint64_t> unlinked_tables;
-  };
+  /// For the write-back; see `CachedTables`.
+  using Dirty = CachedTables::Dirty;
   Dirty begin_write();
-  /// `tables_durable`: the unlinked tables' slices had become durable before anything failed.
   void end_write(Dirty& dirty, bool succeeded, bool tables_durable);
 
  private:
@@ -103,7 +92,9 @@ class ClusterMap {
   std::uint64_t unallocated_run(GuestOffset guest_offset, std::uint64_t length_bytes) const
       REQUIRES_SHARED(mutex_);
   bool hits_header(HostOffset host_offset, std::uint64_t length_bytes) const noexcept;
-  void note_dirty_count() REQUIRES(mutex_);
+  void note_dirty_count() REQUIRES(mutex_) {
+    wants_write_back_.store(tables_.is_write_back_due(), std::memory_order_relaxed);
+  }
 
   // Constant after construction.
   Storage& storage_;
@@ -116,13 +107,7 @@ class ClusterMap {
   std::atomic<bool> wants_write_back_{false};
 
   SharedMutex mutex_;
-  std::vector<std::uint64_t> l1_ GUARDED_BY(mutex_);
-  MetadataCache slices_ GUARDED_BY(mutex_);
-  /// Changes whenever table bytes on the disk may have: a slice read without the lock is only
-  /// good if it did not.
-  std::uint64_t generation_ GUARDED_BY(mutex_) = 0;
-  std::unordered_set<std::uint64_t> dirty_l1_parts_ GUARDED_BY(mutex_);
-  std::unordered_set<std::uint64_t> unlinked_tables_ GUARDED_BY(mutex_);  // host offsets
+  CachedTables tables_ GUARDED_BY(mutex_);
 };
 
 }  // namespace qcowkit::qcow1

@@ -73,17 +73,7 @@ void Metadata::make_table(GuestOffset guest_offset) {
 // --- Write-back --------------------------------------------------------------------------------
 
 void Metadata::barrier() {
-  {
-    const MutexLock lock(failure_mutex_);
-    if (failure_) throw *failure_;
-  }
-  try {
-    storage_.flush();
-  } catch (const Error& error) {
-    const MutexLock lock(failure_mutex_);
-    failure_ = error;
-    throw;
-  }
+  failure_.guard([this] { storage_.flush(); });
 }
 
 void Metadata::flush() {
@@ -131,8 +121,7 @@ void Metadata::unlink_all() {
     try {
       map_.reload();
     } catch (const Error&) {
-      const MutexLock failure_lock(failure_mutex_);
-      if (!failure_) failure_ = error;
+      failure_.note(error);
     }
     throw;
   }

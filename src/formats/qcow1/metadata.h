@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "base/mutex.h"
 #include "base/offsets.h"
+#include "formats/first_failure.h"
 #include "formats/qcow1/cluster_map.h"
 #include "formats/qcow1/header.h"
 #include "formats/qcow1/host_space.h"
@@ -70,9 +70,7 @@ class Metadata {
   /// One write-back at a time.
   Mutex write_back_mutex_;
 
-  /// What the first failed barrier said.
-  Mutex failure_mutex_;
-  std::optional<Error> failure_ GUARDED_BY(failure_mutex_);
+  FirstFailure failure_;  // of a barrier
 };
 
 }  // namespace qcowkit::qcow1

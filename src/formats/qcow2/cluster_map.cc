@@ -52,7 +52,7 @@ ClusterMap::ClusterMap(Storage& storage, Storage* data_storage, OverlapGuard& gu
       slice_bytes_(std::min(slice_bytes != 0 ? slice_bytes : kSliceBytesDefault,
                             rules.geometry.cluster_size())),
       rules_(rules),
-      slices_(slice_bytes_, cache_bytes / slice_bytes_) {}
+      tables_(slice_bytes_, cache_bytes) {}
 
 void ClusterMap::load(const Header& header) {
   adopt(load_l1_table(storage_, header.l1_table_offset, header.l1_size), header);
@@ -62,40 +62,30 @@ void ClusterMap::adopt(std::vector<std::uint64_t> l1_table, const Header& header
   const ExclusiveLock lock(mutex_);
   rules_.geometry = header.geometry();
   rules_.zero_flag = header.version >= 3 && !header.geometry().extended_l2();
-  l1_ = std::move(l1_table);
-  l1_offset_ = header.l1_table_offset;
-  guard_.set_l2_tables(l1_);
-  slices_.clear();
-  dirty_l1_sectors_.clear();
-  unlinked_tables_.clear();
-  ++generation_;
+  tables_.start_from(std::move(l1_table), header.l1_table_offset, header.geometry().cluster_size());
+  guard_.set_l2_tables(tables_.l1());
   note_dirty_count();
 }
 
 std::vector<std::uint64_t> ClusterMap::l1_table() const {
   const SharedLock lock(mutex_);
-  return l1_;
+  return tables_.l1();
 }
 
 bool ClusterMap::covers(GuestOffset guest_offset) const {
   const SharedLock lock(mutex_);
-  return rules_.geometry.l1_index(guest_offset) < l1_.size();
+  return rules_.geometry.l1_index(guest_offset) < tables_.l1().size();
 }
 
 void ClusterMap::drop_unused() {
   const ExclusiveLock lock(mutex_);
-  slices_.drop_unused();
-}
-
-void ClusterMap::note_dirty_count() {
-  wants_write_back_.store(slices_.dirty_count() * 2 > slices_.slices_max(),
-                          std::memory_order_relaxed);
+  tables_.drop_unused();
 }
 
 L1Entry ClusterMap::l1_entry(GuestOffset guest_offset) const {
   const std::uint64_t index = rules_.geometry.l1_index(guest_offset);
-  if (index >= l1_.size()) return {};  // the disk may just have become smaller
-  const L1Entry entry(l1_[index]);
+  if (index >= tables_.l1().size()) return {};  // the disk may just have become smaller
+  const L1Entry entry(tables_.l1()[index]);
   if (!entry.is_aligned_to(rules_.geometry)) {
     throw CorruptImage(storage_,
                        fmt::format("L1 table: entry {} is {:#x}, expected an L2 table offset "
@@ -143,7 +133,7 @@ LayerExtent ClusterMap::find_for(Purpose purpose, GuestOffset guest_offset,
     {
       const SharedLock lock(mutex_);
       missing_slice = try_find(guest_offset, length_bytes, purpose, extent);
-      generation = generation_;
+      generation = tables_.generation();
     }
     if (!missing_slice) return extent;
     load_slice(*missing_slice, generation);
@@ -155,9 +145,7 @@ void ClusterMap::load_slice(std::uint64_t slice_host_offset, std::uint64_t gener
   storage_.raise(Event::l2_load, slice_host_offset, slice_bytes_);
   storage_.read(slice_host_offset, data.span());
   const ExclusiveLock lock(mutex_);
-  // While the lock was not held, the slice may have been loaded, changed, written and dropped.
-  if (generation_ != generation || slices_.find(slice_host_offset) != nullptr) return;
-  slices_.insert(slice_host_offset, std::move(data));
+  tables_.insert_read(slice_host_offset, std::move(data), generation);
 }
 
 /// Unallocated bytes from a guest offset on that has no L2 table.
@@ -181,7 +169,7 @@ std::optional<std::uint64_t> ClusterMap::try_find(GuestOffset guest_offset,
     return std::nullopt;
   }
   const std::uint64_t slice_at = slice_offset(table, guest_offset);
-  const MetadataCache::Slice* slice = slices_.find(slice_at);
+  const MetadataCache::Slice* slice = tables_.find(slice_at);
   if (slice == nullptr) return slice_at;
 
   const RawL2Entry raw = RawL2Entry::load(slice->data(), index_in_slice(guest_offset), g);
@@ -239,7 +227,7 @@ std::uint64_t ClusterMap::extend_run(GuestOffset guest_offset, std::uint64_t len
     const GuestOffset next = guest_offset + run;
     const L1Entry table = l1_entry(next);
     if (!table.has_table() || (purpose == Purpose::overwrite && !table.copied())) return run;
-    const MetadataCache::Slice* slice = slices_.find(slice_offset(table, next));
+    const MetadataCache::Slice* slice = tables_.find(slice_offset(table, next));
     if (slice == nullptr) return run;
     for (std::uint64_t i = index_in_slice(next); i < entries_per_slice() && run < length_bytes;
          ++i) {
@@ -310,7 +298,7 @@ bool ClusterMap::read_entries(GuestOffset first_cluster, std::span<RawL2Entry> i
       while (done < into.size()) {
         const GuestOffset at = first_cluster + done * g.cluster_size();
         missing_slice = slice_offset(table, at);
-        const MetadataCache::Slice* slice = slices_.find(missing_slice);
+        const MetadataCache::Slice* slice = tables_.find(missing_slice);
         if (slice == nullptr) break;
         for (std::uint64_t i = index_in_slice(at); i < entries_per_slice() && done < into.size();
              ++i) {
@@ -318,7 +306,7 @@ bool ClusterMap::read_entries(GuestOffset first_cluster, std::span<RawL2Entry> i
         }
       }
       if (done == into.size()) return table.copied();
-      generation = generation_;
+      generation = tables_.generation();
     }
     load_slice(missing_slice, generation);
   }
@@ -347,10 +335,6 @@ std::optional<HostOffset> ClusterMap::install_table(GuestOffset guest_offset,
   }
 
   const ExclusiveLock lock(mutex_);
-  ++generation_;
-  for (std::uint64_t at = 0; at < g.cluster_size(); at += slice_bytes_) {
-    slices_.forget(new_table.value + at);
-  }
   const std::uint64_t index = g.l1_index(guest_offset);
   const L1Entry entry = L1Entry::table(new_table, true);
   Buffer slice(slice_bytes_);
@@ -360,10 +344,11 @@ std::optional<HostOffset> ClusterMap::install_table(GuestOffset guest_offset,
   } else {
     std::memset(slice.data(), 0, slice.size());
   }
-  slices_.mark_dirty(slices_.insert(slice_at, std::move(slice)));
-  unlinked_tables_.insert(new_table.value);
-  dirty_l1_sectors_.insert(index * 8 / kSectorBytes);
-  l1_[index] = entry.raw();
+  tables_.link(index, entry.raw(),
+               {.host_offset = new_table,
+                .slice_host_offset = slice_at,
+                .slice = std::move(slice),
+                .is_dirty = true});
   guard_.replace_l2_table(old_table ? &*old_table : nullptr, new_table);
   note_dirty_count();
   return old_table;
@@ -382,16 +367,16 @@ void ClusterMap::replace_entries(GuestOffset first_cluster, std::span<const RawL
       const L1Entry table = l1_entry(at);
       assert(table.has_table() && table.copied());
       slice_at = slice_offset(table, at);
-      if (MetadataCache::Slice* slice = slices_.find(slice_at)) {
+      if (MetadataCache::Slice* slice = tables_.find(slice_at)) {
         for (std::uint64_t i = index_in_slice(at);
              i < entries_per_slice() && replaced < entries.size(); ++i) {
           entries[replaced++].store(slice->data(), i, g);
         }
-        slices_.mark_dirty(*slice);
+        tables_.mark_dirty(*slice);
         note_dirty_count();
         continue;
       }
-      generation = generation_;
+      generation = tables_.generation();
     }
     load_slice(slice_at, generation);
   }
@@ -401,36 +386,14 @@ void ClusterMap::replace_entries(GuestOffset first_cluster, std::span<const RawL
 
 ClusterMap::Dirty ClusterMap::begin_write() {
   const ExclusiveLock lock(mutex_);
-  Dirty dirty;
-  dirty.slices = slices_.begin_write();
-  dirty.l1_sectors = std::exchange(dirty_l1_sectors_, {});
-  dirty.unlinked_tables = std::exchange(unlinked_tables_, {});
-  for (const MetadataCache::Slice* slice : dirty.slices) {
-    const std::uint64_t table = rules_.geometry.cluster_start(slice->host_offset());
-    MetadataWrites& batch = dirty.unlinked_tables.contains(table) ? dirty.unlinked : dirty.linked;
-    batch.add({slice->host_offset()}, {slice->data(), slice_bytes_}, Event::l2_update);
-  }
-  constexpr std::uint64_t kEntriesPerSector = kSectorBytes / 8;
-  for (const std::uint64_t sector : dirty.l1_sectors) {
-    const std::uint64_t first = sector * kEntriesPerSector;
-    const std::uint64_t end = std::min<std::uint64_t>(first + kEntriesPerSector, l1_.size());
-    const std::vector<be64> bytes(l1_.begin() + static_cast<std::ptrdiff_t>(first),
-                                  l1_.begin() + static_cast<std::ptrdiff_t>(end));
-    dirty.linked.add(l1_offset_ + first * 8, std::as_bytes(std::span(bytes)), Event::l1_update);
-  }
+  Dirty dirty = tables_.begin_write();
   note_dirty_count();
   return dirty;
 }
 
 void ClusterMap::end_write(Dirty& dirty, bool succeeded, bool tables_durable) {
   const ExclusiveLock lock(mutex_);
-  slices_.end_write(dirty.slices, succeeded);
-  ++generation_;
-  if (!succeeded) {
-    dirty_l1_sectors_.merge(dirty.l1_sectors);
-    // From the barrier on, the disk's L1 table may point at them.
-    if (!tables_durable) unlinked_tables_.merge(dirty.unlinked_tables);
-  }
+  tables_.end_write(dirty, succeeded, tables_durable);
   note_dirty_count();
 }
 

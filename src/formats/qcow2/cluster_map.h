@@ -5,14 +5,12 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <unordered_set>
 #include <vector>
 
 #include "base/mutex.h"
 #include "base/offsets.h"
+#include "formats/cached_tables.h"
 #include "formats/layer.h"
-#include "formats/metadata_cache.h"
-#include "formats/metadata_write.h"
 #include "formats/qcow2/header.h"
 #include "formats/qcow2/l1_entry.h"
 #include "formats/qcow2/l2_entry.h"
@@ -92,19 +90,9 @@ class ClusterMap {
     return wants_write_back_.load(std::memory_order_relaxed);
   }
 
-  // For the write-back.
-
-  /// Copies of all that is newer than the disk.
-  struct Dirty {
-    MetadataWrites
-        unlinked;  ///< slices of tables that nothing on the disk points at: no order needed
-    MetadataWrites linked;  ///< slices of tables in use, and L1 sectors
-    std::vector<MetadataCache::Slice*> slices;
-    std::unordered_set<std::uint64_t> l1_sectors;
-    std::unordered_set<std::uint64_t> unlinked_tables;
-  };
+  /// For the write-back; see `CachedTables`.
+  using Dirty = CachedTables::Dirty;
   Dirty begin_write();
-  /// `tables_durable`: the unlinked tables' slices had become durable before anything failed.
   void end_write(Dirty& dirty, bool succeeded, bool tables_durable);
 
  private:
@@ -130,7 +118,9 @@ class ClusterMap {
                            const LayerExtent& extent, RawL2Entry first) REQUIRES_SHARED(mutex_);
   std::uint64_t unallocated_run(GuestOffset guest_offset, std::uint64_t length_bytes) const
       REQUIRES_SHARED(mutex_);
-  void note_dirty_count() REQUIRES(mutex_);
+  void note_dirty_count() REQUIRES(mutex_) {
+    wants_write_back_.store(tables_.is_write_back_due(), std::memory_order_relaxed);
+  }
   void require_unprotected(GuestOffset guest_offset, HostOffset host_offset,
                            std::uint64_t length_bytes) const;
 
@@ -145,14 +135,7 @@ class ClusterMap {
   std::atomic<bool> wants_write_back_{false};
 
   mutable SharedMutex mutex_;
-  std::vector<std::uint64_t> l1_ GUARDED_BY(mutex_);
-  HostOffset l1_offset_ GUARDED_BY(mutex_){};
-  MetadataCache slices_ GUARDED_BY(mutex_);
-  /// Changes whenever table bytes on the disk may have: a slice read without the lock is only
-  /// good if it did not.
-  std::uint64_t generation_ GUARDED_BY(mutex_) = 0;
-  std::unordered_set<std::uint64_t> dirty_l1_sectors_ GUARDED_BY(mutex_);
-  std::unordered_set<std::uint64_t> unlinked_tables_ GUARDED_BY(mutex_);  // host offsets
+  CachedTables tables_ GUARDED_BY(mutex_);
 };
 
 }  // namespace qcowkit::qcow2

@@ -82,15 +82,9 @@ Header Metadata::header() const {
 
 // --- Header ------------------------------------------------------------------------------------
 
-std::optional<Error> Metadata::failure() const {
-  const MutexLock lock(failure_mutex_);
-  return failure_;
-}
-
 /// Nobody knows which header the disk has, and so which clusters it refers to.
 void Metadata::lose_header(const Error& error) {
-  const MutexLock lock(failure_mutex_);
-  if (!failure_) failure_ = error;
+  failure_.note(error);
   is_header_lost_ = true;
 }
 
@@ -354,18 +348,10 @@ void Metadata::own_table(GuestOffset guest_offset) {
 // --- Write-back --------------------------------------------------------------------------------
 
 void Metadata::barrier() {
-  {
-    const MutexLock lock(failure_mutex_);
-    if (failure_) throw *failure_;
-  }
-  try {
+  failure_.guard([this] {
     if (data_file_ != nullptr) data_file_->flush();
     storage_.flush();
-  } catch (const Error& error) {
-    const MutexLock lock(failure_mutex_);
-    failure_ = error;
-    throw;
-  }
+  });
 }
 
 void Metadata::flush() {

@@ -11,6 +11,7 @@
 
 #include "base/mutex.h"
 #include "base/offsets.h"
+#include "formats/first_failure.h"
 #include "formats/qcow2/cluster_map.h"
 #include "formats/qcow2/epochs.h"
 #include "formats/qcow2/header.h"
@@ -139,7 +140,7 @@ class Metadata {
   enum class Tables { stay, move };  // those that the overlap guard knows from the header
   void update_header(const std::function<void(Header&)>& change, Tables tables = Tables::stay)
       REQUIRES(header_mutex_);
-  std::optional<Error> failure() const;
+  std::optional<Error> failure() const { return failure_.get(); }
   void lose_header(const Error& error);
   void note_laziness(const Header& header);
   void clean_caches_if_due();
@@ -174,9 +175,7 @@ class Metadata {
   mutable Mutex header_mutex_;
   Header header_ GUARDED_BY(header_mutex_);
 
-  /// What the first failed barrier said.
-  mutable Mutex failure_mutex_;
-  std::optional<Error> failure_ GUARDED_BY(failure_mutex_);
+  FirstFailure failure_;  // of a barrier, or to write the header
 };
 
 }  // namespace qcowkit::qcow2
