@@ -25,3 +25,9 @@ endif()
 if(QCOWKIT_FUZZER)
   target_compile_options(qcowkit_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
+
+# Sanitized builds read the headers that most sources include once for all of them. The plain build does
+# not: there each source must itself include what it uses.
+set(QCOWKIT_COMMON_HEADERS <fmt/core.h> <algorithm> <array> <atomic> <cerrno> <cstdint> <cstring>
+  <functional> <limits> <memory> <optional> <span> <string> <string_view> <system_error> <utility>
+  <vector>)

@@ -15,7 +15,7 @@ __qcow_options() {
 
 # __qcow_takes_value TOOL COMMAND OPTION: whether the help shows a value behind the option.
 __qcow_takes_value() {
-  "$1" "$2" --help 2>/dev/null | grep -qE -e "^  (-., )?$3[ =][A-Z]" -e "^  $3, --[a-z-]+="
+  "$1" "$2" --help 2>/dev/null | grep -E -e "^  (-., )?$3[ =][A-Z]" -e "^  $3, --[a-z-]+=" >/dev/null
 }
 
 # __qcow_create_options TOOL FORMAT: what -o knows for the format.

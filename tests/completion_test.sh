@@ -24,11 +24,19 @@ offered() {
   printf '%s\n' "${COMPREPLY[@]}"
 }
 
+# offers OFFER WORD...: whether OFFER is among what is offered for the line. All of it is read: grep -q
+# ends at the first match, which is an error for whoever still writes.
+offers() {
+  local offer=$1
+  shift
+  offered "$@" | grep -xF -e "$offer" >/dev/null
+}
+
 # expect OFFER WORD...: OFFER is among what is offered for the line.
 expect() {
   local offer=$1
   shift
-  if ! offered "$@" | grep -qxF -e "$offer"; then
+  if ! offers "$offer" "$@"; then
     printf 'FAILED: %s\n  offers no "%s" but: %s\n' "$*" "$offer" "$(offered "$@" | tr '\n' ' ')"
     failures=$((failures + 1))
   fi
@@ -38,7 +46,7 @@ expect() {
 expect_none() {
   local offer=$1
   shift
-  if offered "$@" | grep -qxF -e "$offer"; then
+  if offers "$offer" "$@"; then
     printf 'FAILED: %s\n  offers "%s"\n' "$*" "$offer"
     failures=$((failures + 1))
   fi

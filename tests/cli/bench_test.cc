@@ -1,5 +1,6 @@
 // qcow bench, side by side with the reference.
 #include "tests/cli/side_by_side.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -117,7 +118,7 @@ TEST_F(Bench, BadArgumentsAreRefused) {
 
 TEST_F(Bench, QueueWithoutDepthIsRefused) {
   // The reference never ends.
-  const CommandResult result = run_in("ours", {QCOWKIT_TOOL, "bench", "-d", "0", "a.qcow2"});
+  const CommandResult result = run_in("ours", {test::tool(), "bench", "-d", "0", "a.qcow2"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.err, "qcow: Invalid queue depth specified\n");
 }

@@ -13,6 +13,7 @@
 #include "tests/support/command.h"
 #include "tests/support/comparison.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 
@@ -26,7 +27,7 @@ inline std::string joined(const Words& words) {
 
 /// Runs the tool with these arguments.
 inline CommandResult qcow(Words arguments, std::string_view input = {}) {
-  arguments.insert(arguments.begin(), QCOWKIT_TOOL);
+  arguments.insert(arguments.begin(), test::tool());
   return run(arguments, input);
 }
 

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include "tests/cli/side_by_side.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -107,7 +108,7 @@ TEST_F(Dd, OldOutputIsReplaced) {
 TEST_F(Dd, BlocksAreCountedFromTheFirstThatIsNotSkipped) {
   // The reference counts those that are skipped, too.
   const CommandResult result =
-      run_in("ours", {QCOWKIT_TOOL, "dd", "bs=1k", "skip=70", "count=11", "if=in.raw", "of=out"});
+      run_in("ours", {test::tool(), "dd", "bs=1k", "skip=70", "count=11", "if=in.raw", "of=out"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_TRUE(read_file("ours/out") == content().substr(70 << 10, 11 << 10));
 }

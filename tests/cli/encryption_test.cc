@@ -1,5 +1,6 @@
 // Encrypted images and their secrets, side by side with the reference.
 #include "tests/cli/side_by_side.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -54,7 +55,7 @@ class Encryption : public SideBySide {
     write_file("reference/plain.raw", content);
     Words words = with_secrets(
         "convert", {"-f", "raw", "-O", kind.format, "-o", kind.options, "plain.raw", name});
-    words.insert(words.begin(), QCOWKIT_TOOL);
+    words.insert(words.begin(), test::tool());
     const CommandResult result = run_in("ours", words);
     ASSERT_TRUE(result.ok()) << joined(words) << result.err;
     // Written anew, so that both occupy the same space.
@@ -351,7 +352,7 @@ TEST_F(Encryption, SecretsComeFromFilesAndInBase64) {
     EXPECT_EQ(read_file("ours/o"), read_file("reference/o"));
   }
   const CommandResult piped =
-      run({QCOWKIT_TOOL, "convert", "--object", "secret,id=s,file=/dev/stdin", "--image-opts",
+      run({test::tool(), "convert", "--object", "secret,id=s,file=/dev/stdin", "--image-opts",
            opened("qcow2", file("ours/a")), file("ours/piped")},
           "pass");
   EXPECT_EQ(piped.exit_code, 0) << piped.err;

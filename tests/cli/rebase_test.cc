@@ -2,6 +2,7 @@
 #include <array>
 
 #include "tests/cli/side_by_side.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -155,7 +156,7 @@ TEST_F(SafeRebase, ListOfOptionsNamesTheImage) {
 
 TEST_F(SafeRebase, MergedClustersAreCompressedIfAskedFor) {
   const CommandResult result =
-      run_in("ours", {QCOWKIT_TOOL, "rebase", "-c", "-b", "new.qcow2", "-F", "qcow2", "top.qcow2"});
+      run_in("ours", {test::tool(), "rebase", "-c", "-b", "new.qcow2", "-F", "qcow2", "top.qcow2"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   const CommandResult check = run_in("ours", {"qemu-img", "check", "top.qcow2"});
   EXPECT_TRUE(check.ok()) << check.out;

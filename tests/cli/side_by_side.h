@@ -4,6 +4,7 @@
 #include <regex>
 
 #include "tests/cli/conformance.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 
@@ -110,7 +111,7 @@ class SideBySide : public Conformance {
          ++tries) {
       reference = run_in("reference", words);
     }
-    words[0] = QCOWKIT_TOOL;
+    words[0] = test::tool();
     CommandResult ours = run_in("ours", words);
     reference.out = undated(reference.out);
     ours.out = undated(ours.out);

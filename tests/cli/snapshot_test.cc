@@ -1,5 +1,6 @@
 // qcow snapshot, side by side with the reference.
 #include "tests/cli/side_by_side.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -106,7 +107,7 @@ TEST_F(Snapshot, ImageInUseIsRefusedUnlessShared) {
     BackgroundCommand writer({"qemu-io", file(directory + "/a.qcow2")});
     writer.send_line("write 0 64k");
     ASSERT_TRUE(writer.wait_for("wrote 65536"));
-    const std::string tool = directory == "ours" ? QCOWKIT_TOOL : "qemu-img";
+    const std::string tool = directory == "ours" ? test::tool() : "qemu-img";
     const auto snapshot = [&](const Words& options) {
       Words words = {tool, "snapshot"};
       words.insert(words.end(), options.begin(), options.end());

@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "tests/cli/conformance.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -14,7 +15,7 @@ class Tool : public Conformance {
  protected:
   /// Runs the tool from a shell, whose standard output goes where `redirection` says.
   static CommandResult run_redirected(const Words& arguments, const std::string& redirection) {
-    Words words = {"sh", "-c", "exec \"$0\" \"$@\" " + redirection, QCOWKIT_TOOL};
+    Words words = {"sh", "-c", "exec \"$0\" \"$@\" " + redirection, test::tool()};
     words.insert(words.end(), arguments.begin(), arguments.end());
     return run(words);
   }
@@ -79,7 +80,7 @@ TEST_F(Tool, OptionsAreReadAsGetoptDoes) {
 
 TEST_F(Tool, MessagesStartWithTheNameItWasCalledBy) {
   const std::string link = file("other-name");
-  std::filesystem::create_symlink(QCOWKIT_TOOL, link);
+  std::filesystem::create_symlink(test::tool(), link);
   EXPECT_EQ(run({link, "nonsense"}).err,
             "other-name: Command not found: nonsense\n"
             "Try 'other-name --help' for more information\n");
@@ -113,7 +114,7 @@ TEST_F(Tool, SignalMakesALongCommandTellItsProgress) {
       "kill -USR1 $pid\n"
       "wait $pid";
   const CommandResult result =
-      run({"sh", "-c", script, QCOWKIT_TOOL, file("data.raw"), file("out")});
+      run({"sh", "-c", script, test::tool(), file("data.raw"), file("out")});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "");
   EXPECT_TRUE(result.err.starts_with("    (")) << result.err;

@@ -8,24 +8,26 @@
 #include "tests/conformance/differences.h"
 #include "tests/conformance/workplace.h"
 #include "tests/support/comparison.h"
-#include "tests/support/sanitized.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
 
 /// A start takes long under a sanitizer, so that only a sample is run there.
-constexpr std::size_t kEachOf = kIsSanitized ? 3 : 1;
+std::size_t each_of() { return tool_is_slow() ? 3 : 1; }
 
 const Differences& differences() {
   static const Differences list(conformance_folder() / "differences.txt");
   return list;
 }
 
-/// The command of "qemu-img COMMAND ...", for the keys that its JSON may have.
+/// The command of "... qemu-img COMMAND ...", for the keys that its JSON may have.
 std::string command_of(const std::string& line) {
-  const std::size_t begin = std::min(line.find(' '), line.size());
-  const std::size_t end = std::min(line.find(' ', begin + 1), line.size());
-  return begin == line.size() ? line : line.substr(begin + 1, end - begin - 1);
+  constexpr std::string_view kProgram = "qemu-img ";
+  const std::size_t found = line.find(kProgram);
+  if (found == line.npos) return {};
+  const std::size_t begin = found + kProgram.size();
+  return line.substr(begin, line.find(' ', begin) - begin);
 }
 
 class Run : public ::testing::Test {
@@ -155,7 +157,7 @@ bool register_scenarios() {
   for (const std::filesystem::path& path : case_files()) {
     std::size_t index = 0;
     for (const Scenario& scenario : read_case_file(path)) {
-      if (index++ % kEachOf != 0) continue;
+      if (index++ % each_of() != 0) continue;
       ::testing::RegisterTest(scenario.subject().c_str(), name_of(scenario.title).c_str(), nullptr,
                               nullptr, path.c_str(), scenario.line,
                               [scenario]() -> ::testing::Test* { return new Run(scenario); });

@@ -6,35 +6,24 @@
 #include <vector>
 
 #include "fmt/core.h"
+#include "tests/support/reference_tools.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 
-namespace {
-
-/// The reference measures the time that a passphrase takes, and fails where that is too short.
-bool failed_by_chance(const CommandResult& result) {
-  return result.err.find("Unable to get accurate CPU usage") != std::string::npos;
-}
-constexpr int kTriesMax = 50;
-
-}  // namespace
-
 Workplace::Workplace() {
   // A link that leads nowhere would be passed over, and the reference compared with itself.
-  if (!std::filesystem::exists(QCOWKIT_TOOL)) throw std::runtime_error("there is no " QCOWKIT_TOOL);
+  if (!std::filesystem::exists(tool())) throw std::runtime_error("there is no " + tool());
   for (const char* folder : {"given", "reference", "ours", "bin"}) {
     std::filesystem::create_directory(directory_.file(folder));
   }
-  for (const char* program : {"qemu-img", "qemu-io", "qcow"}) {
-    std::filesystem::create_symlink(QCOWKIT_TOOL, directory_.file(fmt::format("bin/{}", program)));
+  for (const char* program : {"qemu-img", "qemu-io", "qemu-nbd", "qcow"}) {
+    std::filesystem::create_symlink(tool(), directory_.file(fmt::format("bin/{}", program)));
   }
 }
 
 void Workplace::prepare(const std::string& line) const {
-  CommandResult result = run_in("given", "", line, {});
-  for (int i = 0; i < kTriesMax && failed_by_chance(result); ++i) {
-    result = run_in("given", "", line, {});
-  }
+  const CommandResult result = patiently([&] { return run_in("given", "", line, {}); });
   if (!result.ok()) {
     throw std::runtime_error(fmt::format("{}\n{}{}", line, result.out, result.err));
   }
@@ -51,11 +40,7 @@ void Workplace::share() const {
 
 CommandResult Workplace::run(Side side, const std::string& line, const std::string& input) const {
   if (side == Side::ours) return run_in("ours", directory_.file("bin"), line, input);
-  CommandResult result = run_in("reference", "", line, input);
-  for (int i = 0; i < kTriesMax && failed_by_chance(result); ++i) {
-    result = run_in("reference", "", line, input);
-  }
-  return result;
+  return patiently([&] { return run_in("reference", "", line, input); });
 }
 
 std::string Workplace::file(Side side, const std::string& name) const {

@@ -13,6 +13,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/reference_tools.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit {
 namespace {
@@ -56,7 +57,7 @@ TEST_F(BadInput, TruncatedImagesMakeTheToolFailOrAnswerButNotCrash) {
     SCOPED_TRACE(length);
     test::write_file(path_, std::span(whole).first(length));
     for (const std::string command : {"info", "check", "map", "convert"}) {
-      std::vector<std::string> words = {QCOWKIT_TOOL, command, path_};
+      std::vector<std::string> words = {test::tool(), command, path_};
       if (command == "convert") words.insert(words.end(), {"-O", "raw", dir_.file("out")});
       const CommandResult result = test::run(words);
       EXPECT_LT(result.exit_code, 64) << command << ": " << result.err;

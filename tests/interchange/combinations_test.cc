@@ -64,7 +64,7 @@ class Combinations : public testing::TestWithParam<Combination> {
     std::vector<std::string> words = {"create", "-q",    "--object", "secret,id=s,data=passphrase",
                                       "-f",     "qcow2", "-o",       options};
     if (c.backing != "none") words = test::joined(words, {"-F", c.backing, "-b", make_backing()});
-    test::patient_qemu_img(test::joined(words, {path_, std::to_string(c.size_bytes())}));
+    test::qemu_img(test::joined(words, {path_, std::to_string(c.size_bytes())}));
     if (c.has_bitmap) reference("bitmap", {"--add", "noted"});
     const std::uint64_t cluster = c.cluster_size_bytes;
     reference_io({fmt::format("write -q -P 17 {} {}", cluster, 3 * cluster),

@@ -78,9 +78,9 @@ class Encryption : public testing::TestWithParam<Method> {
     Image::create(path_, options);
   }
   void make_by_reference() {
-    test::patient_qemu_img({"create", "-q", "-f", "qcow2", "--object", object_, "-o",
-                            GetParam().reference_options + ",encrypt.key-secret=s", path_,
-                            std::to_string(kSize)});
+    test::qemu_img({"create", "-q", "-f", "qcow2", "--object", object_, "-o",
+                    GetParam().reference_options + ",encrypt.key-secret=s", path_,
+                    std::to_string(kSize)});
   }
   std::unique_ptr<Image> open(bool read_only = false) const {
     OpenOptions options;

@@ -7,6 +7,7 @@
 #include "tests/support/content.h"
 #include "tests/support/reference_tools.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit {
 namespace {
@@ -50,7 +51,7 @@ class FileSystem : public testing::Test {
   }
 
   static void tool(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), QCOWKIT_TOOL);
+    arguments.insert(arguments.begin(), test::tool());
     const CommandResult result = test::run(arguments);
     ASSERT_TRUE(result.ok()) << result.err;
   }

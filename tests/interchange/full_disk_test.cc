@@ -7,6 +7,7 @@
 #include "tests/support/content.h"
 #include "tests/support/reference_tools.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit {
 namespace {
@@ -23,7 +24,7 @@ class FullDisk : public testing::Test {
 
   /// Runs the tool in a shell that has prepared something first, or skips where it may not.
   CommandResult tool_after(const std::string& preparation, const Words& arguments) {
-    Words command = {"sh", "-c", preparation + " && exec \"$@\"", "sh", QCOWKIT_TOOL};
+    Words command = {"sh", "-c", preparation + " && exec \"$@\"", "sh", test::tool()};
     command.insert(command.end(), arguments.begin(), arguments.end());
     return test::run(command);
   }
@@ -70,7 +71,7 @@ TEST_F(FullDisk, AFullFileSystemIsAnErrorThatNamesTheFile) {
   const std::string target = dir_.file("small/target");
   for (const Words& arguments : large_commands(target)) {
     SCOPED_TRACE(testing::PrintToString(arguments));
-    Words command = {"unshare", "-rm", "sh", "-c", mount + " && exec \"$@\"", "sh", QCOWKIT_TOOL};
+    Words command = {"unshare", "-rm", "sh", "-c", mount + " && exec \"$@\"", "sh", test::tool()};
     command.insert(command.end(), arguments.begin(), arguments.end());
     expect_failure(test::run(command), target, "No space left on device");
   }
@@ -89,7 +90,7 @@ TEST_F(FullDisk, OutputThatCannotBeWrittenIsAnError) {
                           {"measure", "-O", "qcow2", image},
                           {"create", "-f", "qcow2", dir_.file("new.qcow2"), "1M"}}) {
     SCOPED_TRACE(testing::PrintToString(arguments));
-    Words command = {"sh", "-c", "exec \"$@\" >/dev/full", "sh", QCOWKIT_TOOL};
+    Words command = {"sh", "-c", "exec \"$@\" >/dev/full", "sh", test::tool()};
     command.insert(command.end(), arguments.begin(), arguments.end());
     expect_failure(test::run(command), "standard output", "No space left on device");
   }
@@ -97,7 +98,7 @@ TEST_F(FullDisk, OutputThatCannotBeWrittenIsAnError) {
 
 TEST_F(FullDisk, ACharacterDeviceIsNoTarget) {
   const CommandResult result =
-      test::run({QCOWKIT_TOOL, "convert", "-O", "raw", source_, "/dev/full"});
+      test::run({test::tool(), "convert", "-O", "raw", source_, "/dev/full"});
   expect_failure(result, "/dev/full", "Cannot grow device files");
 }
 

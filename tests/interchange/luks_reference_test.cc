@@ -16,7 +16,6 @@
 namespace qcowkit {
 namespace {
 
-using test::patient_qemu_img;
 using test::secret_object;
 
 constexpr std::uint64_t kDiskBytes = 300 * 1024;
@@ -135,7 +134,7 @@ INSTANTIATE_TEST_SUITE_P(
 class LuksMadeByTheReference : public LuksInterchange {};
 
 TEST_P(LuksMadeByTheReference, OpensForUs) {
-  patient_qemu_img(
+  test::qemu_img(
       test::joined(test::joined({"create", "-q", "-f", "luks"}, secret_object("key", kPassphrase)),
                    {"-o", GetParam().words(), path_, std::to_string(kDiskBytes)}));
   EXPECT_EQ(Image::probe(path_), "luks");
@@ -162,7 +161,7 @@ class LuksPassphrases : public testing::Test {
     std::vector<std::string> words = {"amend"};
     words = test::joined(words, secret_object("key", kPassphrase));
     words = test::joined(words, secret_object("new", "new"));
-    patient_qemu_img(
+    test::qemu_img(
         test::joined(words, {"--image-opts", test::luks_image_options(path_), "-o", change}));
   }
   void amend(const KeySlotChange& change) {

@@ -10,21 +10,6 @@
 
 namespace qcowkit::test {
 
-/// Like `qemu_img`, but tries again where the reference could not measure the processor's speed,
-/// which depends on the moment.
-inline std::string patient_qemu_img(const std::vector<std::string>& arguments) {
-  constexpr int kTries = 50;
-  for (int i = 1;; ++i) {
-    try {
-      return qemu_img(arguments);
-    } catch (const std::runtime_error& error) {
-      const bool is_chance =
-          std::string(error.what()).find("accurate CPU usage") != std::string::npos;
-      if (!is_chance || i == kTries) throw;
-    }
-  }
-}
-
 /// The words that define a secret for the reference.
 inline std::vector<std::string> secret_object(const std::string& id, const std::string& text) {
   return {"--object", "secret,id=" + id + ",data=" + text};

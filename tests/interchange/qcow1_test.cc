@@ -16,6 +16,7 @@
 #include "tests/support/modelled_image.h"
 #include "tests/support/reference_tools.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit {
 namespace {
@@ -308,7 +309,7 @@ TEST_F(Qcow1Convert, TruncatedImagesMakeTheToolFailOrAnswerButNotCrash) {
     ASSERT_LT(length, whole.size());
     test::write_file(path_, std::span(whole).first(length));
     for (const std::string command : {"info", "map", "convert"}) {
-      std::vector<std::string> words = {QCOWKIT_TOOL, command, "-f", "qcow", path_};
+      std::vector<std::string> words = {test::tool(), command, "-f", "qcow", path_};
       if (command == "convert") words.insert(words.end(), {"-O", "raw", dir_.file("out")});
       const test::CommandResult result = test::run(words);
       EXPECT_LT(result.exit_code, 128) << result.err;

@@ -2,12 +2,14 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
+#include <thread>
 
 #include "base/checked.h"
-#include "tests/support/command.h"
 
 namespace qcowkit::test {
 
@@ -16,7 +18,7 @@ namespace {
 constexpr std::uint64_t kSectorBytes = 512;
 
 std::string output_of(const std::vector<std::string>& command, int exit_code_max = 0) {
-  const CommandResult result = run(command);
+  const CommandResult result = patiently([&] { return run(command); });
   if (result.exit_code <= exit_code_max) return result.out;
   std::string text;
   for (const std::string& word : command) text += word + " ";
@@ -34,6 +36,18 @@ std::vector<std::string> qemu_io_words(const std::string& path,
 }
 
 }  // namespace
+
+CommandResult patiently(const std::function<CommandResult()>& run) {
+  using namespace std::chrono_literals;
+  const auto end = std::chrono::steady_clock::now() + 30s;
+  for (auto pause = 1ms;; pause = std::min(2 * pause, 500ms)) {
+    CommandResult result = run();
+    const bool is_chance =
+        !result.ok() && result.err.find("accurate CPU usage") != std::string::npos;
+    if (!is_chance || std::chrono::steady_clock::now() > end) return result;
+    std::this_thread::sleep_for(pause);
+  }
+}
 
 std::string qemu_img(const std::vector<std::string>& arguments) {
   std::vector<std::string> command = {"qemu-img"};

@@ -2,16 +2,24 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "tests/support/command.h"
 #include "tests/support/disk_operation.h"
 
 namespace qcowkit::test {
 
-/// Runs `qemu-img` and returns what it prints; throws `std::runtime_error` with it if it fails.
+/// Does `run` again, for half a minute at most, while the reference fails because it could not
+/// measure the processor time that a passphrase takes: that depends on the moment, above all on a
+/// busy machine.
+CommandResult patiently(const std::function<CommandResult()>& run);
+
+/// Runs `qemu-img` patiently and returns what it prints; throws `std::runtime_error` with it if it
+/// fails.
 std::string qemu_img(const std::vector<std::string>& arguments);
 /// Runs the commands in one `qemu-io` on the image in `path`; throws as above.
 std::string qemu_io(const std::string& path, const std::vector<std::string>& commands,

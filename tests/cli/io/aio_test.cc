@@ -1,5 +1,6 @@
 // Requests in the background, and breakpoints that order them.
 #include "tests/cli/io/io_side_by_side.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -44,7 +45,7 @@ TEST_F(IoAio, SleepTellsWhatHasEndedMeanwhile) {
 }
 
 TEST_F(IoAio, ResultsAreToldWhileInputIsWaitedFor) {
-  BackgroundCommand program({QCOWKIT_TOOL, "io", file("ours/a.qcow2")});
+  BackgroundCommand program({test::tool(), "io", file("ours/a.qcow2")});
   program.send_line("aio_write -P 3 0 64k");
   EXPECT_TRUE(program.wait_for("wrote 65536/65536 bytes at offset 0\n"));
   program.send_line("read -q -P 3 0 64k");

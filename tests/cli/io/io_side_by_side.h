@@ -4,6 +4,7 @@
 #include <regex>
 
 #include "tests/cli/side_by_side.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 
@@ -14,7 +15,7 @@ class IoSideBySide : public SideBySide {
     SideBySide::SetUp();
     if (IsSkipped()) return;
     std::filesystem::create_directory(file("bin"));
-    std::filesystem::create_symlink(QCOWKIT_TOOL, file("bin/qemu-io"));
+    std::filesystem::create_symlink(test::tool(), file("bin/qemu-io"));
   }
 
   /// Both say the same on both streams and end with the same code. Returns what the tool did.

@@ -1,5 +1,6 @@
 // open, close, reopen, temporary overlays and copy-on-read.
 #include "tests/cli/io/io_side_by_side.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -192,12 +193,12 @@ TEST_F(IoOpen, TemporaryOverlayIsReopened) {
 TEST_F(IoOpen, TemporaryOverlayLeavesNoFileBehind) {
   std::filesystem::create_directory(file("tmp"));
   const CommandResult result =
-      run({"sh", "-c", "TMPDIR=\"$1\" exec \"$0\" io -s -c 'write 0 64k' \"$2\"", QCOWKIT_TOOL,
+      run({"sh", "-c", "TMPDIR=\"$1\" exec \"$0\" io -s -c 'write 0 64k' \"$2\"", test::tool(),
            file("tmp"), file("ours/a.qcow2")});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_TRUE(std::filesystem::is_empty(file("tmp")));
   const CommandResult failure =
-      run({"sh", "-c", "TMPDIR=\"$1\" exec \"$0\" io -s \"$2\"", QCOWKIT_TOOL,
+      run({"sh", "-c", "TMPDIR=\"$1\" exec \"$0\" io -s \"$2\"", test::tool(),
            file("no-such-directory"), file("ours/a.qcow2")});
   EXPECT_EQ(failure.exit_code, 1);
   EXPECT_NE(failure.err.find("No such file or directory"), std::string::npos) << failure.err;

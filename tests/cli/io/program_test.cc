@@ -1,5 +1,6 @@
 // The I/O program itself: its options, its input, its exit codes.
 #include "tests/cli/io/io_side_by_side.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -188,7 +189,7 @@ TEST_F(IoProgram, CommandOfTheToolSaysTheToolsName) {
 TEST_F(IoProgram, OutputThatCannotBeWrittenIsAFailure) {
   if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "there is no /dev/full";
   const CommandResult result = run({"sh", "-c", "exec \"$0\" io -c length \"$1\" >/dev/full",
-                                    QCOWKIT_TOOL, file("ours/a.qcow2")});
+                                    test::tool(), file("ours/a.qcow2")});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_NE(result.err.find("No space left on device"), std::string::npos) << result.err;
 }

@@ -2,6 +2,7 @@
 #include <regex>
 
 #include "tests/cli/nbd/server.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -13,7 +14,7 @@ class NbdImage : public NbdProgram {
     start({"nbdkit", "--foreground", "--unix", socket(), "memory", size});
   }
   CommandResult qcow(Words words) const {
-    words.insert(words.begin(), QCOWKIT_TOOL);
+    words.insert(words.begin(), test::tool());
     return run(words);
   }
   void expect_done(const Words& words) const {
@@ -24,7 +25,7 @@ class NbdImage : public NbdProgram {
   void expect_same_as_reference(Words words) const {
     words.insert(words.begin(), "qemu-img");
     CommandResult reference = run(words);
-    words[0] = QCOWKIT_TOOL;
+    words[0] = test::tool();
     const CommandResult ours = run(words);
     reference.err = std::regex_replace(reference.err, std::regex("qemu-img:"), "qcow:");
     EXPECT_EQ(ours.out, reference.out) << words.back();

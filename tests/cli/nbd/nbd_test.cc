@@ -1,5 +1,6 @@
 // qcow nbd, with clients that are not ours.
 #include "tests/cli/nbd/server.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -92,7 +93,7 @@ TEST_F(Nbd, PartitionsAreFoundInTheirTables) {
   expect_script_ok("assert h.get_size() == 256000 and h.pread(1, 0) == b'L'\n");
   kill_server();
   const CommandResult missing =
-      run({QCOWKIT_TOOL, "nbd", "-k", file("s"), "-f", "raw", "-P", "3", file("disk")});
+      run({test::tool(), "nbd", "-k", file("s"), "-f", "raw", "-P", "3", file("disk")});
   EXPECT_EQ(missing.exit_code, 1);
   EXPECT_EQ(missing.err, "qcow: Could not find partition 3\n");
 }
@@ -121,7 +122,7 @@ TEST_F(Nbd, PartitionsOfAGptAreFoundWhereverTheirEntriesLie) {
   put(512 + 72, ~0ull, 8);
   std::ofstream(file("disk"), std::ios::binary) << gpt;
   const CommandResult beyond =
-      run({QCOWKIT_TOOL, "nbd", "-k", file("s"), "-f", "raw", "-P", "4", file("disk")});
+      run({test::tool(), "nbd", "-k", file("s"), "-f", "raw", "-P", "4", file("disk")});
   EXPECT_EQ(beyond.exit_code, 1);
   EXPECT_EQ(beyond.err, "qcow: the partition table reaches beyond the disk's end\n");
 }
@@ -161,7 +162,7 @@ TEST_F(Nbd, BitmapsAndDepthsAreTold) {
 
 TEST_F(Nbd, GoesToTheBackgroundAndEndsBySignal) {
   make_image("a.qcow2", "1M");
-  expect_ok({QCOWKIT_TOOL, "nbd", "-t", "--fork", "--pid-file=" + file("pid"), "-k", socket(), "-f",
+  expect_ok({test::tool(), "nbd", "-t", "--fork", "--pid-file=" + file("pid"), "-k", socket(), "-f",
              "qcow2", file("a.qcow2")});
   // It listens when the command returns.
   expect_script_ok("h.pwrite(b'x' * 512, 0)");
@@ -179,7 +180,7 @@ TEST_F(Nbd, GoesToTheBackgroundAndEndsBySignal) {
 
 TEST_F(Nbd, WhatGoesWrongInTheBackgroundIsTheCommandsFailure) {
   const CommandResult result =
-      run({QCOWKIT_TOOL, "nbd", "--fork", "-k", socket(), file("missing")});
+      run({test::tool(), "nbd", "--fork", "-k", socket(), file("missing")});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_NE(result.err.find("No such file or directory"), std::string::npos) << result.err;
 }
@@ -198,14 +199,14 @@ TEST_F(Nbd, AbandonedSocketsAreTakenOver) {
   kill_server();
   ASSERT_TRUE(std::filesystem::exists(socket()));
   server_ = std::make_unique<BackgroundCommand>(
-      Words{QCOWKIT_TOOL, "nbd", "-t", "-k", socket(), file("a.qcow2")});
+      Words{test::tool(), "nbd", "-t", "-k", socket(), file("a.qcow2")});
   for (int tries = 0; tries < 500 && !run({"nbdinfo", "--size", uri()}).ok(); ++tries) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   EXPECT_EQ(run({"nbdinfo", "--size", uri()}).out, "1048576\n");
   // But not from a server that is there.
   make_image("b.qcow2", "1M");
-  const CommandResult second = run({QCOWKIT_TOOL, "nbd", "-k", socket(), file("b.qcow2")});
+  const CommandResult second = run({test::tool(), "nbd", "-k", socket(), file("b.qcow2")});
   EXPECT_EQ(second.exit_code, 1);
   EXPECT_NE(second.err.find("Failed to bind socket"), std::string::npos) << second.err;
 }

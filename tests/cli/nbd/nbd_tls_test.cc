@@ -1,5 +1,6 @@
 // qcow nbd with TLS, with clients that are not ours and with our own.
 #include "tests/cli/nbd/server.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 namespace {
@@ -49,7 +50,7 @@ class NbdTls : public NbdProgram {
   void serve_tls(const Words& objects, const Words& more = {"--tls-creds", "tls0"}) {
     server_.reset();
     std::filesystem::remove(socket());
-    Words words = {QCOWKIT_TOOL, "nbd", "-t", "-k", socket(), "-f", "qcow2"};
+    Words words = {test::tool(), "nbd", "-t", "-k", socket(), "-f", "qcow2"};
     for (const std::string& object : objects) words.insert(words.end(), {"--object", object});
     words.insert(words.end(), more.begin(), more.end());
     words.push_back(file("a.qcow2"));
@@ -60,7 +61,7 @@ class NbdTls : public NbdProgram {
   /// The exit code of a client that reads the disk with these credentials.
   CommandResult read_with(const std::string& program, const std::string& credentials) const {
     Words words = {program, "-r"};
-    if (program == QCOWKIT_TOOL) words = {program, "io", "-r"};
+    if (program == test::tool()) words = {program, "io", "-r"};
     if (!credentials.empty()) words.insert(words.end(), {"--object", credentials});
     std::string options = "driver=nbd,server.type=unix,server.path=" + socket();
     if (!credentials.empty()) options += ",tls-creds=c0";
@@ -68,14 +69,14 @@ class NbdTls : public NbdProgram {
     return run(words);
   }
   void expect_let_in(const std::string& credentials) const {
-    for (const std::string program : {"qemu-io", QCOWKIT_TOOL}) {
+    for (const std::string& program : {std::string("qemu-io"), test::tool()}) {
       const CommandResult result = read_with(program, credentials);
       EXPECT_TRUE(result.ok()) << program << " " << credentials << "\n" << result.out << result.err;
       EXPECT_NE(result.out.find("read 1048576/1048576"), std::string::npos) << result.out;
     }
   }
   void expect_refused(const std::string& credentials) const {
-    for (const std::string program : {"qemu-io", QCOWKIT_TOOL}) {
+    for (const std::string& program : {std::string("qemu-io"), test::tool()}) {
       EXPECT_FALSE(read_with(program, credentials).ok()) << program << " " << credentials;
     }
   }
@@ -131,7 +132,7 @@ TEST_F(NbdTls, PresharedKeysLetIn) {
   EXPECT_EQ(info.out, "1048576\n") << info.err;
   // Our own client takes the same name.
   const CommandResult ours =
-      run({QCOWKIT_TOOL, "info",
+      run({test::tool(), "info",
            "nbds+unix://alice@/?socket=" + socket() + "&tls-psk-file=" + file("keys/keys.psk")});
   EXPECT_TRUE(ours.ok()) << ours.err;
 }
@@ -144,7 +145,7 @@ TEST_F(NbdTls, OurClientSpeaksWithTheReferencesServer) {
             file("a.qcow2")});
   wait_until_it_listens();
   const CommandResult result = read_with(
-      QCOWKIT_TOOL, "tls-creds-psk,id=c0,endpoint=client,username=alice,dir=" + file("keys"));
+      test::tool(), "tls-creds-psk,id=c0,endpoint=client,username=alice,dir=" + file("keys"));
   EXPECT_TRUE(result.ok()) << result.out << result.err;
 }
 

@@ -17,6 +17,7 @@
 
 #include "tests/support/command.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tool.h"
 
 namespace qcowkit::test {
 
@@ -34,7 +35,7 @@ class NbdProgram : public ::testing::Test {
     }
     if (!run({kPython, "-c", "import nbd"}).ok()) GTEST_SKIP() << "libnbd has no Python here";
     std::filesystem::create_directory(file("links"));
-    std::filesystem::create_symlink(QCOWKIT_TOOL, file("links/qemu-nbd"));
+    std::filesystem::create_symlink(test::tool(), file("links/qemu-nbd"));
   }
 
   std::string file(const std::string& name) const { return directory_.file(name); }
@@ -45,7 +46,7 @@ class NbdProgram : public ::testing::Test {
 
   /// Starts `qcow nbd` on the test's socket with these words, and waits until it listens.
   void serve(Words words) {
-    words.insert(words.begin(), {QCOWKIT_TOOL, "nbd", "-k", socket()});
+    words.insert(words.begin(), {test::tool(), "nbd", "-k", socket()});
     start(words);
   }
   void start(const Words& words) {
