@@ -55,24 +55,31 @@ const nbd::Exports& exports() {
   return served;
 }
 
-/// Reads every byte that a request says it has.
-void look_at(const nbd::Incoming& incoming) {
+/// Reads every byte of what a request brought.
+void look_at(std::span<const std::byte> payload) {
   static volatile unsigned sum = 0;
-  for (const std::byte byte : incoming.payload) sum = sum + std::to_integer<unsigned>(byte);
+  for (const std::byte byte : payload) sum = sum + std::to_integer<unsigned>(byte);
 }
 
 void serve(std::span<const std::byte> bytes) {
   std::shared_ptr<NbdTransport> transport = std::make_shared<Script>(bytes);
-  const std::optional<nbd::Session> session = nbd::Handshake(transport, exports(), nullptr).run();
-  if (!session) return;
-  nbd::MemoryBudget budget;
   const std::atomic<bool> draining = false;
-  nbd::RequestReader reader(*transport, session->rules(), budget, draining);
+  const std::optional<nbd::Session> session =
+      nbd::Handshake(transport, exports(), nullptr, draining).run();
+  if (!session) return;
+  nbd::MemoryPool pool(64 << 10);  // so that large payloads come in pieces
+  nbd::MemoryBudget budget(pool);
+  nbd::RequestReader reader(
+      *transport, session->rules(), budget, draining,
+      [](const nbd::Request&, std::uint64_t, std::span<const std::byte> bytes) {
+        look_at(bytes);
+        return nbd::WireError::none;
+      });
   Buffer spare;
   while (!reader.is_at_end()) {
     std::vector<nbd::Incoming> requests;
     reader.read(requests, spare);
-    for (const nbd::Incoming& incoming : requests) look_at(incoming);
+    for (const nbd::Incoming& incoming : requests) look_at(incoming.payload);
   }
 }
 

@@ -24,10 +24,10 @@ inline constexpr std::uint16_t kNbdPort = 10809;
 
 /// One disk that clients can ask for.
 struct NbdExport {
-  std::string name;         ///< at most 4096 bytes; empty: what clients get that ask for no name
-  std::string description;  ///< for people; at most 4096 bytes
-  Image* image = nullptr;   ///< stays the caller's; open until the server has stopped
-  bool read_only = false;   ///< as it is where the image is open read-only
+  std::string name = {};  ///< at most 4096 bytes; empty: what clients get that ask for no name
+  std::string description = {};  ///< for people; at most 4096 bytes
+  Image* image = nullptr;        ///< stays the caller's; open until the server has stopped
+  bool read_only = false;        ///< as it is where the image is open read-only
   /// The part of the disk that clients see. Without a size: up to the disk's end.
   std::uint64_t guest_offset = 0;
   std::optional<std::uint64_t> size_bytes = {};
@@ -85,6 +85,9 @@ class NbdTransport {
   /// Sends all of it. Throws `Error` where the connection is broken, or the other side has taken
   /// nothing for long (ETIMEDOUT).
   virtual void send(std::span<const iovec> from) = 0;
+  /// Tells the other side that all was sent, where the bytes' own protocol has words for that.
+  /// Called when nobody sends any more.
+  virtual void say_goodbye() noexcept {}
   enum class Direction { receiving, both };
   /// Ends what receives, and with `both` also what sends, now and in future. Bytes that have
   /// arrived may still be received.
@@ -118,6 +121,9 @@ struct NbdServerOptions {
   /// Threads beside the one that each connection has, to keep more requests of a connection going
   /// where the storage is slow, or there are cores for it. 0: 32.
   std::uint32_t extra_threads_max = 0;
+  /// Memory that the large requests of all clients hold at a time; what goes beyond is transferred
+  /// bit by bit, and no client waits for another. 0: 512 MiB.
+  std::uint64_t memory_bytes_max = 0;
   /// With it, clients must encrypt; without it they cannot.
   std::shared_ptr<NbdTls> tls = nullptr;
 

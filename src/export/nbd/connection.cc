@@ -56,19 +56,35 @@ class Connection::Worker final : public ReplySink {
   void send(std::span<const iovec> from) noexcept override {
     const Clock::time_point started = Clock::now();
     const MutexLock lock(connection_.send_mutex_);
-    if (!connection_.is_broken_) {
-      try {
-        connection_.transport_->send(from);
-      } catch (const std::system_error& error) {
-        connection_.is_broken_ = true;
-        if (!client_just_left(error)) connection_.report(error.what());
-        connection_.abort();
-      }
-    }
+    send_now(from);
     sending_ += Clock::now() - started;
   }
 
+  void send_pieces(const NextPiece& next) noexcept override {
+    const MutexLock lock(connection_.send_mutex_);
+    while (!connection_.is_broken_) {
+      const auto piece = next();
+      if (!piece) return break_off();
+      if (piece->empty()) return;
+      send_now(*piece);
+    }
+  }
+
  private:
+  void send_now(std::span<const iovec> from) noexcept REQUIRES(connection_.send_mutex_) {
+    if (connection_.is_broken_) return;
+    try {
+      connection_.transport_->send(from);
+    } catch (const std::system_error& error) {
+      if (!client_just_left(error)) connection_.report(error.what());
+      break_off();
+    }
+  }
+  void break_off() noexcept {
+    connection_.is_broken_ = true;
+    connection_.abort();
+  }
+
   void serve(const Incoming& incoming) noexcept {
     if (incoming.refusal != WireError::none) return reply_.fail(incoming.request, incoming.refusal);
     if (connection_.is_broken_ && !changes(incoming.request.command)) return;
@@ -89,7 +105,8 @@ Connection::Connection(std::shared_ptr<NbdTransport> plain, NbdClient client,
       exports_(std::move(exports)),
       tls_(std::move(tls)),
       host_(host),
-      transport_(plain_) {}
+      transport_(plain_),
+      budget_(host.memory()) {}
 
 void Connection::work(Buffer& memory) noexcept {
   // Others are called only when there is a reader.
@@ -109,11 +126,17 @@ void Connection::abort() noexcept { plain_->shut_down(NbdTransport::Direction::b
 
 bool Connection::negotiate() noexcept {
   try {
-    std::optional<Session> session = Handshake(transport_, *exports_, tls_.get()).run();
+    std::optional<Session> session =
+        Handshake(transport_, *exports_, tls_.get(), is_draining_).run();
     if (!session) return false;
     client_.export_name = session->disk->name;
     session_ = std::move(session);
-    reader_.emplace(*transport_, session_->rules(), budget_, is_draining_);
+    reader_.emplace(
+        *transport_, session_->rules(), budget_, is_draining_,
+        [this](const Request& request, std::uint64_t at, std::span<const std::byte> bytes) {
+          return write_piece(*session_, request, at, bytes,
+                             [this](const std::string& problem) { report(problem); });
+        });
     host_.entered(*this);
     return true;
   } catch (const std::system_error& error) {
@@ -208,6 +231,7 @@ void Connection::call_workers() {
 }
 
 void Connection::end() noexcept {
+  if (!is_broken_) transport_->say_goodbye();
   transport_->shut_down(NbdTransport::Direction::both);
   host_.ended(*this);
 }

@@ -26,6 +26,7 @@ class Host {
  public:
   virtual ~Host() = default;
   virtual Crew& crew() noexcept = 0;
+  virtual MemoryPool& memory() noexcept = 0;
   /// The client has chosen an export.
   virtual void entered(Connection& connection) noexcept = 0;
   /// The connection is over, and no thread but the caller's works for it.

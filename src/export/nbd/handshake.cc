@@ -14,11 +14,19 @@ namespace {
 /// Options of one client. Honest ones need a handful.
 constexpr std::uint32_t kOptionsMax = 1000;
 /// Option data that are skipped for the sake of a polite answer.
-constexpr std::uint32_t kSkippedBytesMax = 1 << 20;
+constexpr std::uint32_t kSkippedBytesMax = kPayloadBytesDefault;
 
 template <typename Raw>
 std::string_view bytes_of(const Raw& raw) noexcept {
   return {reinterpret_cast<const char*>(&raw), sizeof raw};
+}
+
+constexpr std::array<std::byte, 1> kSomeData{};
+
+/// Options whose data say something.
+bool may_be_long(Option option) noexcept {
+  return option == Option::info || option == Option::go || option == Option::list_meta_context ||
+         option == Option::set_meta_context;
 }
 
 [[noreturn]] void hang_up(const std::string& why) { throw Error(Errc::invalid_argument, why); }
@@ -58,25 +66,34 @@ Handshake::Next Handshake::serve_option() {
   if (!fixed_newstyle_ && start->option != Option::export_name) {
     hang_up("an option of a client that knows only one");
   }
-  if (start->length_bytes > kOptionBytesMax) {
-    if (start->option == Option::export_name) hang_up("export name is too long");
-    skip(start->length_bytes);
-    reply(start->option, OptionReply::too_big);
-    return Next::option;
-  }
+  if (start->length_bytes > kOptionBytesMax) return skip_option(*start);
   std::vector<std::byte> data(start->length_bytes);
   receive(data);
-  if (tls_ != nullptr && !is_encrypted_ && start->option != Option::starttls) {
-    return serve_before_tls(start->option);
-  }
+  if (refuse_unseen(start->option)) return Next::option;
   return serve_known_option(start->option, data);
 }
 
-Handshake::Next Handshake::serve_before_tls(Option option) {
+Handshake::Next Handshake::skip_option(const OptionStart& start) {
+  if (start.option == Option::export_name) hang_up("export name is too long");
+  skip(start.length_bytes);
+  if (refuse_unseen(start.option)) return Next::option;
+  // What has no data is answered as with any; so is what is not known.
+  if (!may_be_long(start.option)) return serve_known_option(start.option, kSomeData);
+  reply(start.option, OptionReply::too_big);
+  return Next::option;
+}
+
+bool Handshake::refuse_unseen(Option option) {
+  if (option == Option::abort) return false;
+  if (is_stopping_.load(std::memory_order_relaxed)) {
+    if (option == Option::export_name) hang_up("the server is shutting down");
+    reply(option, OptionReply::shutdown, "the server is shutting down");
+    return true;
+  }
+  if (!must_encrypt() || option == Option::starttls) return false;
   if (option == Option::export_name) hang_up("the client does not encrypt");
-  const bool leaves = option == Option::abort;
-  reply(option, leaves ? OptionReply::ack : OptionReply::tls_required);
-  return leaves ? Next::end : Next::option;
+  reply(option, OptionReply::tls_required);
+  return true;
 }
 
 Handshake::Next Handshake::serve_known_option(Option option, std::span<const std::byte> data) {
@@ -230,8 +247,12 @@ void Handshake::receive(std::span<std::byte> into) {
 
 void Handshake::skip(std::uint32_t length_bytes) {
   if (length_bytes > kSkippedBytesMax) hang_up(fmt::format("an option of {} bytes", length_bytes));
-  std::vector<std::byte> ignored(length_bytes);
-  receive(ignored);
+  std::array<std::byte, 4096> ignored;
+  while (length_bytes > 0) {
+    const auto piece = std::min<std::uint32_t>(length_bytes, ignored.size());
+    receive(std::span(ignored).first(piece));
+    length_bytes -= piece;
+  }
 }
 
 void Handshake::reply(Option option, OptionReply type, std::string_view data) {

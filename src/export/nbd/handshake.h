@@ -1,6 +1,7 @@
 // Negotiating with a client: from its first byte to its choice of an export.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -24,7 +25,7 @@ struct Session {
   std::vector<MetaContext> contexts;
 
   Rules rules() const noexcept {
-    return {style, disk->size_bytes, disk->read_only, !contexts.empty()};
+    return {style, disk->size_bytes, disk->read_only, static_cast<std::uint32_t>(contexts.size())};
   }
 };
 
@@ -32,8 +33,10 @@ struct Session {
 class Handshake {
  public:
   /// `transport` is replaced where the client goes over to TLS. `tls`: null if there is none.
-  Handshake(std::shared_ptr<NbdTransport>& transport, const Exports& exports, NbdTls* tls)
-      : transport_(transport), exports_(exports), tls_(tls) {}
+  /// Once `is_stopping`, no option leads anywhere any more.
+  Handshake(std::shared_ptr<NbdTransport>& transport, const Exports& exports, NbdTls* tls,
+            const std::atomic<bool>& is_stopping)
+      : transport_(transport), exports_(exports), tls_(tls), is_stopping_(is_stopping) {}
 
   /// The session; nothing if the client left in order. Throws `Error` if the connection broke, or
   /// the client did what ends it (invalid_argument).
@@ -44,7 +47,10 @@ class Handshake {
 
   void greet();
   Next serve_option();
-  Next serve_before_tls(Option option);
+  /// The data of an option that is longer than any that means something.
+  Next skip_option(const OptionStart& start);
+  /// True if the option is answered, whatever its data are.
+  bool refuse_unseen(Option option);
   Next serve_known_option(Option option, std::span<const std::byte> data);
   Next enter_by_name(std::span<const std::byte> data);
   Next inform(Option option, std::span<const std::byte> data);
@@ -60,6 +66,7 @@ class Handshake {
 
   void receive(std::span<std::byte> into);
   void skip(std::uint32_t length_bytes);
+  bool must_encrypt() const noexcept { return tls_ != nullptr && !is_encrypted_; }
   /// Replies are collected until `send_replies`.
   void reply(Option option, OptionReply type, std::string_view data = {});
   void reply_info(Option option, const ServedExport& disk, const InfoRequest& request);
@@ -68,6 +75,7 @@ class Handshake {
   std::shared_ptr<NbdTransport>& transport_;
   const Exports& exports_;
   NbdTls* const tls_;
+  const std::atomic<bool>& is_stopping_;
 
   bool fixed_newstyle_ = false;
   bool no_zeroes_ = false;

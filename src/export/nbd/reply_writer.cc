@@ -4,7 +4,9 @@
 #include <array>
 #include <cassert>
 #include <cstring>
+#include <exception>
 #include <string_view>
+#include <utility>
 
 #include "export/nbd/errors.h"
 
@@ -88,7 +90,7 @@ std::span<std::byte> ReplyWriter::begin_data(const Request& request, std::uint64
                                              std::uint32_t length_bytes) {
   const bool is_large = length_bytes > kPieceBytes;
   if (is_large) {
-    large_share_.emplace(budget_, length_bytes);
+    if (!large_share_.take(budget_, length_bytes)) return {};
     large_ = Buffer(length_bytes);
   }
   make_room(data_header_bytes() + (is_large ? 0 : length_bytes));
@@ -100,14 +102,8 @@ std::span<std::byte> ReplyWriter::begin_data(const Request& request, std::uint64
 void ReplyWriter::end_data(bool is_last) {
   const OpenData data = *open_;
   open_.reset();
-  if (style_ == Style::simple) {
-    append(SimpleReply{kSimpleReplyMagic, 0u, data.request->cookie});
-  } else {
-    append_chunk(*data.request, ReplyType::offset_data,
-                 std::uint64_t{data.length_bytes} + sizeof(OffsetData), is_last);
-    append(OffsetData{data.offset});
-  }
-  if (!large_share_) {
+  append_data_header(data, is_last);
+  if (!large_share_.is_taken()) {
     used_bytes_ += data.length_bytes;
     return;
   }
@@ -116,13 +112,51 @@ void ReplyWriter::end_data(bool is_last) {
   sink_.send(parts);
   used_bytes_ = 0;
   large_ = {};
-  large_share_.reset();
+  large_share_.give_back();
+}
+
+void ReplyWriter::append_data_header(const OpenData& data, bool is_last) noexcept {
+  if (style_ == Style::simple) {
+    append(SimpleReply{kSimpleReplyMagic, 0u, data.request->cookie});
+  } else {
+    append_chunk(*data.request, ReplyType::offset_data,
+                 std::uint64_t{data.length_bytes} + sizeof(OffsetData), is_last);
+    append(OffsetData{data.offset});
+  }
 }
 
 void ReplyWriter::drop_data() noexcept {
   open_.reset();
   large_ = {};
-  large_share_.reset();
+  large_share_.give_back();
+}
+
+void ReplyWriter::stream_data(const Request& request, const ReadPiece& read) {
+  const auto length_bytes = static_cast<std::uint32_t>(request.length_bytes);
+  make_room(data_header_bytes() + kPieceBytes);
+  // The chunk is not the last one: whether reading fails is not known when its header is sent.
+  append_data_header({&request, request.offset, length_bytes}, false);
+  std::uint32_t done = 0;
+  std::exception_ptr failure;
+  std::optional<iovec> piece;
+  sink_.send_pieces([&]() -> std::optional<std::span<const iovec>> {
+    if (done == length_bytes) return std::span<const iovec>();
+    const std::uint32_t count = std::min(length_bytes - done, kPieceBytes);
+    const auto into = memory_.span().subspan(origin_ + used_bytes_, count);
+    try {
+      if (!failure) read(request.offset + done, into);
+    } catch (...) {
+      failure = std::current_exception();
+      if (style_ == Style::simple) return std::nullopt;
+    }
+    if (failure) std::fill(into.begin(), into.end(), std::byte{0});
+    done += count;
+    piece = {memory_.data() + origin_, std::exchange(used_bytes_, 0) + count};
+    return std::span<const iovec>(&*piece, 1);
+  });
+  used_bytes_ = 0;
+  if (failure) std::rethrow_exception(failure);
+  if (style_ != Style::simple) acknowledge(request);
 }
 
 void ReplyWriter::hole(const Request& request, std::uint64_t offset, std::uint32_t length_bytes,

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -22,6 +23,11 @@ class ReplySink {
   /// Sends all of it, apart from what other threads send. Does not throw: where nobody listens any
   /// more, there is nothing to be done but to go on.
   virtual void send(std::span<const iovec> from) noexcept = 0;
+
+  /// The next bytes; empty: that was all. Nothing: it cannot be gone on with, not even by others.
+  using NextPiece = std::function<std::optional<std::span<const iovec>>()>;
+  /// Sends one piece after the other, apart from what other threads send. `next` does not throw.
+  virtual void send_pieces(const NextPiece& next) noexcept = 0;
 };
 
 /// Writes the replies to one request after the other. For one thread.
@@ -40,12 +46,20 @@ class ReplyWriter {
   void fail(const Request& request, WireError error);
 
   /// Makes room for `length_bytes` of a read request's data from `offset` on. More than
-  /// `kPieceBytes` go into memory of their own. Then `end_data`, `drop_data` or `fail`.
+  /// `kPieceBytes` go into memory of their own; where the server has none left, the room is empty
+  /// and nothing begun. Otherwise `end_data`, `drop_data` or `fail` follow.
   std::span<std::byte> begin_data(const Request& request, std::uint64_t offset,
                                   std::uint32_t length_bytes);
   /// The data are there. `is_last`: nothing else follows for this request.
   void end_data(bool is_last);
   void drop_data() noexcept;
+
+  /// Reads the bytes from `offset` on.
+  using ReadPiece = std::function<void(std::uint64_t offset, std::span<std::byte> into)>;
+  /// All data of a read request, in one chunk, of which only a piece is in memory at a time. What
+  /// `read` throws is passed on where the client can still be told of it, and otherwise ends the
+  /// connection.
+  void stream_data(const Request& request, const ReadPiece& read);
 
   /// A part of a read request that reads as zeroes. Not for simple replies.
   void hole(const Request& request, std::uint64_t offset, std::uint32_t length_bytes, bool is_last);
@@ -69,6 +83,7 @@ class ReplyWriter {
   void make_room(std::size_t bytes);
   template <typename Raw>
   void append(const Raw& raw) noexcept;
+  void append_data_header(const OpenData& data, bool is_last) noexcept;
   /// The header of a chunk, in the style negotiated.
   void append_chunk(const Request& request, ReplyType type, std::uint64_t payload_bytes,
                     bool is_last) noexcept;
@@ -83,7 +98,7 @@ class ReplyWriter {
   std::size_t used_bytes_ = 0;  ///< from there on
   std::optional<OpenData> open_;
   // Of data too large for the buffer.
-  std::optional<MemoryBudget::Share> large_share_;
+  MemoryBudget::Share large_share_;
   Buffer large_;
 };
 

@@ -78,6 +78,14 @@ WireError check_range(const Request& request, const Rules& rules) noexcept {
   return wants_space ? WireError::nospc : WireError::inval;
 }
 
+/// Each context once at most, so a longer list need not be received.
+WireError check_filter_length(const Request& request, const Rules& rules) noexcept {
+  const std::uint64_t longest =
+      sizeof(BlockStatusPayload) + std::uint64_t{rules.contexts} * sizeof(be32);
+  return request.payload_bytes > 0 && request.payload_bytes <= longest ? WireError::none
+                                                                       : WireError::inval;
+}
+
 WireError check_length(const Request& request, const Rules& rules) noexcept {
   switch (request.command) {
     case Command::read:
@@ -86,8 +94,9 @@ WireError check_length(const Request& request, const Rules& rules) noexcept {
     case Command::write:
       return request.length_bytes <= kPayloadBytesDefault ? WireError::none : WireError::inval;
     case Command::block_status:
-      return request.length_bytes == 0 && request.payload_bytes == 0 ? WireError::inval
-                                                                     : WireError::none;
+      return request.has(command_flag::kPayloadLen) ? check_filter_length(request, rules)
+             : request.length_bytes == 0            ? WireError::inval
+                                                    : WireError::none;
     default:
       return WireError::none;
   }
@@ -106,11 +115,12 @@ WireError check_request(const Request& request, const Rules& rules) noexcept {
       !request.has(command_flag::kPayloadLen)) {
     return WireError::inval;
   }
-  if (request.command == Command::block_status && !rules.has_contexts) return WireError::inval;
+  if (request.command == Command::block_status && rules.contexts == 0) return WireError::inval;
   if (rules.read_only && changes(request.command)) return WireError::perm;
   if (request.command == Command::flush) return WireError::none;  // its range means nothing
-  if (const WireError error = check_length(request, rules); error != WireError::none) return error;
-  return check_range(request, rules);
+  // A client whose request is too large may try smaller ones: not where there is nothing.
+  if (const WireError error = check_range(request, rules); error != WireError::none) return error;
+  return check_length(request, rules);
 }
 
 std::optional<StatusFilter> parse_status_filter(std::span<const std::byte> payload,

@@ -45,7 +45,7 @@ struct Rules {
   Style style = Style::simple;
   std::uint64_t size_bytes = 0;
   bool read_only = false;
-  bool has_contexts = false;  ///< metadata contexts were selected
+  std::uint32_t contexts = 0;  ///< metadata contexts that were selected
 };
 
 /// Why a request is refused; `none` if it is to be served. A payload is to be skipped in any case.

@@ -20,6 +20,10 @@ static_assert(kPieceBytes < RequestReader::kBufferBytesMax / 2);
 
 [[noreturn]] void hang_up(const char* why) { throw Error(Errc::invalid_argument, why); }
 
+bool is_unused(const std::shared_ptr<ReceivedBytes>& kept) noexcept {
+  return kept->users.load(std::memory_order_acquire) == 0;
+}
+
 }  // namespace
 
 void RequestReader::read(std::vector<Incoming>& into, Buffer& spare) {
@@ -87,28 +91,42 @@ void RequestReader::begin_apart(Incoming&& incoming) {
   const std::size_t here = arrived();
   const std::size_t payload_bytes = incoming.request.payload_bytes;
   Unfinished unfinished{
-      .incoming = std::move(incoming), .bytes = nullptr, .missing_bytes = payload_bytes - here};
+      .incoming = std::move(incoming), .bytes = nullptr, .missing_bytes = payload_bytes};
   if (unfinished.incoming.refusal == WireError::none) {
     unfinished.bytes = memory_apart(payload_bytes);
-    const std::span<std::byte> payload = unfinished.bytes->memory.span().first(payload_bytes);
-    std::memcpy(payload.data(), buffer_->memory.data() + begin_, here);
-    unfinished.incoming.payload = payload;
   }
-  begin_ = end_;
   unfinished_ = std::move(unfinished);
+  const std::span<const std::byte> arrived_bytes = buffer_->memory.span().subspan(begin_, here);
+  begin_ = end_;
+  if (!unfinished_->bytes) {
+    wanted_bytes_ = kBufferBytesMax;
+    return take_piece(arrived_bytes);
+  }
+  const std::span<std::byte> payload = unfinished_->bytes->memory.span().first(payload_bytes);
+  std::copy(arrived_bytes.begin(), arrived_bytes.end(), payload.begin());
+  unfinished_->missing_bytes -= here;
+  unfinished_->incoming.payload = payload;
+}
+
+void RequestReader::take_piece(std::span<const std::byte> bytes) {
+  Incoming& incoming = unfinished_->incoming;
+  const Request& request = incoming.request;
+  const std::uint64_t at = request.payload_bytes - unfinished_->missing_bytes;
+  unfinished_->missing_bytes -= bytes.size();
+  if (incoming.refusal != WireError::none || bytes.empty()) return;
+  // Nothing else that has a payload can be done without having all of it.
+  incoming.refusal =
+      request.command == Command::write ? write_piece_(request, at, bytes) : WireError::nomem;
 }
 
 std::shared_ptr<ReceivedBytes> RequestReader::memory_apart(std::size_t bytes) {
-  const auto is_unused = [](const std::shared_ptr<ReceivedBytes>& kept) {
-    return kept->users.load(std::memory_order_acquire) == 0;
-  };
   const auto fits = std::find_if(apart_.begin(), apart_.end(), [&](const auto& kept) {
     return is_unused(kept) && kept->memory.size() >= bytes;
   });
   if (fits != apart_.end()) return *fits;
   std::erase_if(apart_, is_unused);  // too small for what comes now
   auto fresh = std::make_shared<ReceivedBytes>(0);
-  fresh->share.emplace(budget_, bytes);
+  if (!fresh->share.take(budget_, bytes)) return nullptr;
   fresh->memory = Buffer(bytes);
   if (bytes <= kKeptBytesMax && apart_.size() < kKeptMax) apart_.push_back(fresh);
   return fresh;
@@ -131,8 +149,9 @@ void RequestReader::receive(Buffer& spare) {
     if (is_amid && !draining_) hang_up("the connection ended amid a request");
     return;
   }
-  if (unfinished_) {
-    unfinished_->missing_bytes -= *count;  // skipped ones leave the buffer as empty as it was
+  if (unfinished_) {  // bytes that do not stay leave the buffer as empty as it was
+    if (!unfinished_->bytes) return take_piece(into.first(*count));
+    unfinished_->missing_bytes -= *count;
     return;
   }
   end_ += *count;
@@ -173,10 +192,10 @@ void RequestReader::make_room() {
 
 void RequestReader::rest(Buffer& spare) {
   if (draining_.load(std::memory_order_relaxed)) is_at_end_ = true;
-  if (unfinished_ || arrived() > 0 || is_at_end_) return;
   spare = {};
+  std::erase_if(apart_, is_unused);
+  if (unfinished_ || arrived() > 0 || is_at_end_) return;
   buffer_.reset();
-  apart_.clear();
   begin_ = end_ = 0;
   wanted_bytes_ = kBufferBytesMin;
   transport_.wait();

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -20,7 +21,7 @@ struct ReceivedBytes {
   explicit ReceivedBytes(std::size_t size_bytes) : memory(size_bytes) {}
 
   Buffer memory;
-  std::optional<MemoryBudget::Share> share;  ///< of memory for one large payload
+  MemoryBudget::Share share;  ///< of memory for one large payload
   std::atomic<std::uint32_t> users{0};
 };
 
@@ -47,8 +48,9 @@ class PayloadHold {
 /// A request with all that belongs to it.
 struct Incoming {
   Request request;
-  WireError refusal = WireError::none;  ///< `check_request`'s answer; then there is no payload
-  std::span<const std::byte> payload;
+  /// `check_request`'s answer, or what became of a payload that has been written already.
+  WireError refusal = WireError::none;
+  std::span<const std::byte> payload;  ///< none of what is refused, or has been written already
   PayloadHold hold;
 };
 
@@ -61,11 +63,19 @@ class RequestReader {
   static constexpr std::size_t kBufferBytesMin = 16 * 1024;
   static constexpr std::size_t kBufferBytesMax = 256 * 1024;
 
+  /// Writes the bytes of a request's payload that begin at `at`.
+  using WritePiece = std::function<WireError(const Request& request, std::uint64_t at,
+                                             std::span<const std::byte> bytes)>;
+
   /// `transport`, `budget` and `draining` outlive it. While `draining`, only what has arrived is
-  /// still read.
+  /// still read. Large payloads that the server has no memory for go to `write_piece` bit by bit.
   RequestReader(NbdTransport& transport, const Rules& rules, MemoryBudget& budget,
-                const std::atomic<bool>& draining)
-      : transport_(transport), rules_(rules), budget_(budget), draining_(draining) {}
+                const std::atomic<bool>& draining, WritePiece write_piece)
+      : transport_(transport),
+        rules_(rules),
+        budget_(budget),
+        draining_(draining),
+        write_piece_(std::move(write_piece)) {}
 
   /// Waits for requests and appends them: at least one, unless no more will come. Throws `Error` if
   /// the connection broke or the client sent what is no request; that is its end, too.
@@ -79,7 +89,7 @@ class RequestReader {
   /// What is done with payload bytes that have not arrived yet.
   struct Unfinished {
     Incoming incoming;
-    std::shared_ptr<ReceivedBytes> bytes;  ///< null: they are skipped
+    std::shared_ptr<ReceivedBytes> bytes;  ///< null: they are written at once, or skipped
     std::size_t missing_bytes = 0;
   };
 
@@ -89,7 +99,10 @@ class RequestReader {
   bool take_one(std::vector<Incoming>& into);
   bool take_payload(Incoming&& incoming, std::vector<Incoming>& into);
   void begin_apart(Incoming&& incoming);
+  /// Null if the server has no memory for it.
   std::shared_ptr<ReceivedBytes> memory_apart(std::size_t bytes);
+  /// The next bytes of the unfinished payload have arrived where they will not stay.
+  void take_piece(std::span<const std::byte> bytes);
   void finish_apart(std::vector<Incoming>& into);
 
   /// One system call's bytes.
@@ -103,6 +116,7 @@ class RequestReader {
   const Rules rules_;
   MemoryBudget& budget_;
   const std::atomic<bool>& draining_;
+  const WritePiece write_piece_;
 
   bool is_at_end_ = false;
   bool is_drained_ = false;  ///< what is in the buffer is all that will be looked at

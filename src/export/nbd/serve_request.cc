@@ -81,6 +81,11 @@ class Service {
   void read_data(std::uint64_t offset, std::uint64_t length_bytes, bool is_last) {
     const std::span<std::byte> into =
         reply_.begin_data(request_, offset, static_cast<std::uint32_t>(length_bytes));
+    if (into.empty()) {  // no memory for a read that may not be fragmented
+      return reply_.stream_data(request_, [this](std::uint64_t at, std::span<std::byte> piece) {
+        image_.read(guest(at), piece);
+      });
+    }
     image_.read(guest(offset), into);
     reply_.end_data(is_last);
   }
@@ -215,27 +220,43 @@ const char* name_of(Command command) noexcept {
   return "request";
 }
 
-}  // namespace
-
-void serve_request(const Session& session, const Request& request,
-                   std::span<const std::byte> payload, ReplyWriter& reply,
-                   const std::function<void(const std::string&)>& report) noexcept {
+/// What the protocol says of how it went; the rest of it goes to `report`.
+template <typename Action>
+WireError attempt(const Request& request, const Report& report, Action action) noexcept {
   const auto failed = [&](WireError error, const char* what) {
     if (report) {
       report(fmt::format("{} of {} bytes at offset {}: {}", name_of(request.command),
                          request.length_bytes, request.offset, what));
     }
-    reply.fail(request, error);
+    return error;
   };
   try {
-    Service(session, request, payload, reply).run();
+    action();
+    return WireError::none;
   } catch (const std::system_error& error) {
-    failed(wire_error(error.code()), error.what());
+    return failed(wire_error(error.code()), error.what());
   } catch (const std::bad_alloc& error) {
-    failed(WireError::nomem, error.what());
+    return failed(WireError::nomem, error.what());
   } catch (const std::exception& error) {
-    failed(WireError::io, error.what());
+    return failed(WireError::io, error.what());
   }
+}
+
+}  // namespace
+
+void serve_request(const Session& session, const Request& request,
+                   std::span<const std::byte> payload, ReplyWriter& reply,
+                   const Report& report) noexcept {
+  const WireError error =
+      attempt(request, report, [&] { Service(session, request, payload, reply).run(); });
+  if (error != WireError::none) reply.fail(request, error);
+}
+
+WireError write_piece(const Session& session, const Request& request, std::uint64_t at,
+                      std::span<const std::byte> bytes, const Report& report) noexcept {
+  const ServedExport& disk = *session.disk;
+  return attempt(request, report,
+                 [&] { disk.image.write(disk.guest_offset + request.offset + at, bytes); });
 }
 
 }  // namespace qcowkit::nbd

@@ -12,10 +12,17 @@
 
 namespace qcowkit::nbd {
 
+/// Is told what clients are not.
+using Report = std::function<void(const std::string&)>;
+
 /// Serves a request that `check_request` let through, and writes the reply, also where it fails.
-/// `report` is told what clients are not. Does not throw.
+/// Without its payload, a write is one whose pieces have been written. Does not throw.
 void serve_request(const Session& session, const Request& request,
                    std::span<const std::byte> payload, ReplyWriter& reply,
-                   const std::function<void(const std::string&)>& report) noexcept;
+                   const Report& report) noexcept;
+
+/// Writes bytes of a write request's payload, those from `at` on. What is to become of the request.
+WireError write_piece(const Session& session, const Request& request, std::uint64_t at,
+                      std::span<const std::byte> bytes, const Report& report) noexcept;
 
 }  // namespace qcowkit::nbd

@@ -10,10 +10,10 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <deque>
 #include <map>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "base/mutex.h"
 #include "export/nbd/connection.h"
@@ -28,8 +28,10 @@ using nbd::Connection;
 using nbd::Exports;
 using Clock = std::chrono::steady_clock;
 
-/// Clients that have not chosen an export yet. More of them wait to be accepted.
+/// Clients that have not chosen an export yet. More of them wait to be accepted, until one has
+/// chosen, or the one that has taken longest has had so much time.
 constexpr std::uint32_t kHandshakesMax = 128;
+constexpr auto kHandshakeTimeAtLeast = std::chrono::seconds(1);
 constexpr std::uint32_t kExtraThreadsDefault = 32;
 /// After that time, clients that keep a stopping server from its end are cut off.
 constexpr auto kDrainTime = std::chrono::seconds(5);
@@ -69,9 +71,12 @@ int milliseconds_until(std::optional<Clock::time_point> when) {
 struct NbdServer::Impl final : nbd::Host {
   explicit Impl(NbdServerOptions wanted)
       : options(std::move(wanted)),
+        memory_(options.memory_bytes_max != 0 ? options.memory_bytes_max
+                                              : nbd::MemoryPool::kBytesDefault),
         crew_(options.extra_threads_max != 0 ? options.extra_threads_max : kExtraThreadsDefault) {}
 
   nbd::Crew& crew() noexcept override { return crew_; }
+  nbd::MemoryPool& memory() noexcept override { return memory_; }
   void entered(Connection& connection) noexcept override;
   void ended(Connection& connection) noexcept override;
   void report(const std::string& problem) noexcept override {
@@ -81,6 +86,8 @@ struct NbdServer::Impl final : nbd::Host {
   // The thread that waits for clients.
   void run();
   std::optional<Clock::time_point> next_deadline();
+  /// When the first of those that negotiate is to be sent away, if at all.
+  std::optional<Clock::time_point> handshake_deadline() REQUIRES(mutex_);
   /// Waits for clients, deadlines and `wake_up`.
   void wait_for_something();
   bool may_accept();
@@ -92,11 +99,13 @@ struct NbdServer::Impl final : nbd::Host {
   void add(NbdSocket connected);
 
   const NbdServerOptions options;
+  nbd::MemoryPool memory_;
   nbd::Crew crew_;
   WakeUp wake_up;
   std::atomic<bool> is_stopping{false};
   std::vector<NbdSocket> listening;  // used by `run`, once it runs
   std::optional<Clock::time_point> accept_again_at;
+  bool lacks_descriptors = false;  // that was reported
   std::thread thread;
 
   Mutex mutex_;
@@ -108,11 +117,7 @@ struct NbdServer::Impl final : nbd::Host {
   std::uint64_t clients_so_far GUARDED_BY(mutex_) = 0;
   std::uint32_t entered_count GUARDED_BY(mutex_) = 0;
   std::map<std::uint64_t, std::shared_ptr<Connection>> connections GUARDED_BY(mutex_);
-  struct Deadline {
-    Clock::time_point when;
-    std::uint64_t client;
-  };
-  std::deque<Deadline> deadlines GUARDED_BY(mutex_);  // of handshakes, the earliest first
+  std::map<std::uint64_t, Clock::time_point> handshakes GUARDED_BY(mutex_);  // since when
 };
 
 void NbdServer::Impl::run() {
@@ -131,11 +136,17 @@ void NbdServer::Impl::run() {
 
 std::optional<Clock::time_point> NbdServer::Impl::next_deadline() {
   const MutexLock lock(mutex_);
-  std::optional<Clock::time_point> next = accept_again_at;
-  if (!deadlines.empty()) {
-    next = next ? std::min(*next, deadlines.front().when) : deadlines.front().when;
-  }
-  return next;
+  const std::optional<Clock::time_point> late = handshake_deadline();
+  if (!late || !accept_again_at) return late ? late : accept_again_at;
+  return std::min(*late, *accept_again_at);
+}
+
+std::optional<Clock::time_point> NbdServer::Impl::handshake_deadline() {
+  if (handshakes.empty()) return std::nullopt;
+  const Clock::time_point since = handshakes.begin()->second;
+  if (handshakes.size() >= kHandshakesMax) return since + kHandshakeTimeAtLeast;
+  if (options.handshake_seconds == 0) return std::nullopt;
+  return since + std::chrono::seconds(options.handshake_seconds);
 }
 
 void NbdServer::Impl::wait_for_something() {
@@ -159,18 +170,21 @@ bool NbdServer::Impl::may_accept() {
   const MutexLock lock(mutex_);
   const std::size_t limit =
       options.connections_max != 0 ? options.connections_max : connections.max_size();
-  return connections.size() < limit && connections.size() - entered_count < kHandshakesMax;
+  return connections.size() < limit && handshakes.size() < kHandshakesMax;
 }
 
 void NbdServer::Impl::accept_from(const NbdSocket& socket) {
   const int descriptor = ::accept4(socket.descriptor(), nullptr, nullptr, SOCK_CLOEXEC);
-  if (descriptor >= 0) return add(NbdSocket(descriptor));
+  if (descriptor >= 0) {
+    lacks_descriptors = false;
+    return add(NbdSocket(descriptor));
+  }
   switch (errno) {
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
-      report(os_error(errno, "accept").message());
+      if (!std::exchange(lacks_descriptors, true)) report(os_error(errno, "accept").message());
       accept_again_at = Clock::now() + kAcceptAgainAfter;
       break;
     default:  // that client has gone again
@@ -190,9 +204,7 @@ void NbdServer::Impl::add(NbdSocket connected) {
     connection = std::make_shared<Connection>(std::move(transport), std::move(client), exports,
                                               options.tls, *this);
     connections.emplace(id, connection);
-    if (options.handshake_seconds != 0) {
-      deadlines.push_back({Clock::now() + std::chrono::seconds(options.handshake_seconds), id});
-    }
+    handshakes.emplace(id, Clock::now());
     // Who is drained cannot be missed: either here or by `end_all`.
     if (is_stopping) connection->drain();
   }
@@ -204,10 +216,10 @@ void NbdServer::Impl::add(NbdSocket connected) {
 
 void NbdServer::Impl::cut_off_the_late() {
   const MutexLock lock(mutex_);
-  while (!deadlines.empty() && deadlines.front().when <= Clock::now()) {
-    const auto late = connections.find(deadlines.front().client);
-    deadlines.pop_front();
-    if (late != connections.end()) late->second->abort();
+  for (auto deadline = handshake_deadline(); deadline && *deadline <= Clock::now();
+       deadline = handshake_deadline()) {
+    connections.at(handshakes.begin()->first)->abort();
+    handshakes.erase(handshakes.begin());
   }
 }
 
@@ -215,9 +227,7 @@ void NbdServer::Impl::entered(Connection& connection) noexcept {
   {
     const MutexLock lock(mutex_);
     ++entered_count;
-    std::erase_if(deadlines, [&](const Deadline& deadline) {
-      return deadline.client == connection.client().id;
-    });
+    handshakes.erase(connection.client().id);
   }
   if (options.on_connect) options.on_connect(connection.client());
   wake_up.call();
@@ -232,9 +242,7 @@ void NbdServer::Impl::ended(Connection& connection) noexcept {
     const auto found = connections.find(connection.client().id);
     keep = std::move(found->second);
     connections.erase(found);
-    std::erase_if(deadlines, [&](const Deadline& deadline) {
-      return deadline.client == connection.client().id;
-    });
+    handshakes.erase(connection.client().id);
     if (had_entered) is_last = --entered_count == 0;
   }
   if (had_entered && options.on_disconnect) options.on_disconnect(connection.client());

@@ -39,6 +39,7 @@ TlsLibrary::TlsLibrary() {
   library.find("gnutls_record_recv", record_recv);
   library.find("gnutls_record_send", record_send);
   library.find("gnutls_record_check_pending", record_check_pending);
+  library.find("gnutls_bye", bye);
 }
 
 const TlsLibrary& TlsLibrary::get() {

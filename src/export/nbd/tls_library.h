@@ -47,6 +47,7 @@ struct TlsLibrary {
   decltype(&::gnutls_record_recv) record_recv;
   decltype(&::gnutls_record_send) record_send;
   decltype(&::gnutls_record_check_pending) record_check_pending;
+  decltype(&::gnutls_bye) bye;
 
  private:
   TlsLibrary();

@@ -97,6 +97,11 @@ void TlsSession::send(std::span<const iovec> from) {
   }
 }
 
+void TlsSession::say_goodbye() noexcept {
+  // Its answer is not waited for, and who has gone does not need it.
+  static_cast<void>(tls_.bye(session_, GNUTLS_SHUT_WR));
+}
+
 void TlsSession::shut_down(Direction direction) noexcept { plain_->shut_down(direction); }
 
 }  // namespace qcowkit::nbd

@@ -24,6 +24,7 @@ class TlsSession final : public NbdTransport {
   std::optional<std::size_t> receive(std::span<std::byte> into) override;
   void wait() override;
   void send(std::span<const iovec> from) override;
+  void say_goodbye() noexcept override;
   void shut_down(Direction direction) noexcept override;
 
  private:

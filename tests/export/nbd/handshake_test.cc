@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+
 #include "tests/export/nbd/raw_client.h"
 #include "tests/export/nbd/served_disk.h"
 
@@ -70,6 +73,14 @@ TEST_F(HandshakeOf, UnknownOptionsAreAnsweredAndTheNextIsServed) {
 TEST_F(HandshakeOf, OversizedOptionsAreSkipped) {
   client_.greet();
   EXPECT_EQ(client_.option(Option::info, Bytes(kOptionBytesMax + 1)).last(), OptionReply::too_big);
+  EXPECT_EQ(client_.option(Option::info, info_data("")).last(), OptionReply::ack);
+}
+
+TEST_F(HandshakeOf, UnknownOptionsAreSaidToBeSoHoweverLongTheyAre) {
+  client_.greet();
+  const auto unknown = static_cast<Option>(99);
+  EXPECT_EQ(client_.option(unknown, Bytes(kPayloadBytesDefault)).last(), OptionReply::unsupported);
+  EXPECT_EQ(client_.option(Option::list, Bytes(kOptionBytesMax + 1)).last(), OptionReply::invalid);
   EXPECT_EQ(client_.option(Option::info, info_data("")).last(), OptionReply::ack);
 }
 
@@ -225,25 +236,93 @@ TEST_F(HandshakeOf, WithoutTlsItIsNotStarted) {
   EXPECT_EQ(client_.option(Option::starttls).last(), OptionReply::policy);
 }
 
+/// A client that sends all it has to say at once.
+class Letter final : public NbdTransport {
+ public:
+  explicit Letter(Bytes bytes) : bytes_(std::move(bytes)) {}
+
+  std::optional<std::size_t> receive(std::span<std::byte> into) override {
+    const std::size_t count = std::min(into.size(), bytes_.size() - read_);
+    std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(read_), count, into.begin());
+    read_ += count;
+    return count;
+  }
+  void wait() override {}
+  void send(std::span<const iovec> from) override {
+    for (const iovec& buffer : from) {
+      const auto* const bytes = static_cast<const std::byte*>(buffer.iov_base);
+      answer.insert(answer.end(), bytes, bytes + buffer.iov_len);
+    }
+  }
+  void shut_down(Direction /*direction*/) noexcept override {}
+
+  Bytes answer;
+
+ private:
+  const Bytes bytes_;
+  std::size_t read_ = 0;
+};
+
+Bytes option_bytes(Option option, const Bytes& data) {
+  Bytes bytes;
+  append(bytes, OptionHeader{kOptionMagic, static_cast<std::uint32_t>(option),
+                             static_cast<std::uint32_t>(data.size())});
+  bytes.insert(bytes.end(), data.begin(), data.end());
+  return bytes;
+}
+
+TEST(HandshakeOfAStoppingServer, SaysSoToAllButWhoLeaves) {
+  const auto image = memory_image("raw", kSize);
+  NbdExport exported;
+  exported.image = image.get();
+  const Exports exports{std::make_shared<const ServedExport>(exported)};
+  Bytes bytes;
+  append(bytes, be32(client_flag::kKnown));
+  const std::vector<Option> options = {Option::list, Option::structured_reply, Option::go,
+                                       static_cast<Option>(99), Option::abort};
+  for (const Option option : options) {
+    const Bytes one = option_bytes(option, option == Option::go ? info_data("") : Bytes());
+    bytes.insert(bytes.end(), one.begin(), one.end());
+  }
+  const auto letter = std::make_shared<Letter>(bytes);
+  std::shared_ptr<NbdTransport> transport = letter;
+  const std::atomic<bool> is_stopping{true};
+  EXPECT_FALSE(Handshake(transport, exports, nullptr, is_stopping).run());
+  std::span<const std::byte> rest(letter->answer);
+  rest = rest.subspan(sizeof(ServerGreeting));
+  for (const Option option : options) {
+    const auto header = first<OptionReplyHeader>(rest);
+    EXPECT_EQ(header.option, static_cast<std::uint32_t>(option));
+    EXPECT_EQ(static_cast<OptionReply>(std::uint32_t{header.type}),
+              option == Option::abort ? OptionReply::ack : OptionReply::shutdown);
+    rest = rest.subspan(sizeof header + header.length);
+  }
+  EXPECT_TRUE(rest.empty());
+}
+
 /// Encrypts nothing, but has to be asked to.
 class NoTls final : public NbdTls {
  public:
   std::unique_ptr<NbdTransport> accept(std::shared_ptr<NbdTransport> plain) override {
     if (refuses) throw Error(Errc::invalid_argument, "not this client");
-    return std::make_unique<Wrapped>(std::move(plain));
+    return std::make_unique<Wrapped>(std::move(plain), goodbyes);
   }
   std::atomic<bool> refuses{false};
+  std::atomic<int> goodbyes{0};
 
  private:
   struct Wrapped final : NbdTransport {
-    explicit Wrapped(std::shared_ptr<NbdTransport> inner) : plain(std::move(inner)) {}
+    Wrapped(std::shared_ptr<NbdTransport> inner, std::atomic<int>& goodbye_count)
+        : plain(std::move(inner)), goodbyes(goodbye_count) {}
     std::optional<std::size_t> receive(std::span<std::byte> into) override {
       return plain->receive(into);
     }
     void wait() override { plain->wait(); }
     void send(std::span<const iovec> from) override { plain->send(from); }
+    void say_goodbye() noexcept override { ++goodbyes; }
     void shut_down(Direction direction) noexcept override { plain->shut_down(direction); }
     const std::shared_ptr<NbdTransport> plain;
+    std::atomic<int>& goodbyes;
   };
 };
 
@@ -264,6 +343,8 @@ TEST_F(HandshakeWithTls, NothingElseIsServedBefore) {
                               Option::set_meta_context, static_cast<Option>(99)}) {
     EXPECT_EQ(client_.option(option).last(), OptionReply::tls_required);
   }
+  EXPECT_EQ(client_.option(Option::info, Bytes(kOptionBytesMax + 1)).last(),
+            OptionReply::tls_required);
   EXPECT_EQ(client_.option(Option::abort).last(), OptionReply::ack);
 }
 
@@ -277,6 +358,9 @@ TEST_F(HandshakeWithTls, OnceStartedAllIsServed) {
   EXPECT_EQ(client_.option(Option::starttls).last(), OptionReply::invalid);
   EXPECT_EQ(client_.option(Option::go, info_data("")).last(), OptionReply::ack);
   EXPECT_EQ(client_.read(0, 16), Bytes(16));
+  client_.request(Command::disconnect, 0, 0);
+  EXPECT_TRUE(client_.is_hung_up());
+  EXPECT_EQ(tls_->goodbyes, 1);
 }
 
 TEST_F(HandshakeWithTls, ClientThatIsNotLetInIsSentAway) {

@@ -180,6 +180,17 @@ WireError RawClient::answer() {
   }
 }
 
+WireError RawClient::any_answer() {
+  be32 magic;
+  if (!is_readable_within(descriptor(), kPatienceMilliseconds) ||
+      ::recv(descriptor(), &magic, sizeof magic, MSG_PEEK | MSG_WAITALL) != sizeof magic) {
+    throw std::runtime_error("the server has hung up");
+  }
+  if (magic != kSimpleReplyMagic) return answer();
+  const auto reply = first<SimpleReply>(receive(sizeof(SimpleReply)));
+  return static_cast<WireError>(std::uint32_t{reply.error});
+}
+
 Bytes RawClient::read(std::uint64_t offset, std::uint32_t length, std::uint16_t flags) {
   request(Command::read, offset, length, flags);
   if (style_ == Style::simple) {

@@ -73,6 +73,8 @@ class RawClient {
   Chunk chunk(std::size_t read_length = 0);
   /// Takes the whole reply: its error, or `none`.
   WireError answer();
+  /// The same for what is no read request, also where the server answers with a simple reply.
+  WireError any_answer();
   /// Reads a range of at most 32 MiB, whatever chunks it comes in.
   Bytes read(std::uint64_t offset, std::uint32_t length, std::uint16_t flags = 0);
 

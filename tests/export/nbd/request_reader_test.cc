@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <deque>
+#include <map>
 #include <random>
 #include <string>
 
@@ -50,7 +51,8 @@ class ScriptedTransport final : public NbdTransport {
 class Reader : public testing::Test {
  protected:
   explicit Reader(Style style = Style::structured)
-      : reader_(transport_, {style, std::uint64_t{1} << 30, false, true}, budget_, draining_) {}
+      : reader_(transport_, {style, std::uint64_t{1} << 30, false, 1}, budget_, draining_,
+                no_pieces) {}
 
   std::vector<Incoming> read() {
     std::vector<Incoming> requests;
@@ -71,7 +73,14 @@ class Reader : public testing::Test {
   }
 
   ScriptedTransport transport_;
-  MemoryBudget budget_;
+  static WireError no_pieces(const Request& /*request*/, std::uint64_t /*at*/,
+                             std::span<const std::byte> /*bytes*/) {
+    ADD_FAILURE() << "there is memory for the whole";
+    return WireError::none;
+  }
+
+  MemoryPool pool_;
+  MemoryBudget budget_{pool_};
   std::atomic<bool> draining_{false};
   Buffer spare_{1};
   RequestReader reader_;
@@ -169,7 +178,8 @@ TEST_F(Reader, EndAmidARequestIsAnError) {
     bytes.resize(length);
     ScriptedTransport transport;
     transport.piece(bytes);
-    RequestReader reader(transport, {Style::structured, 1 << 20, false, true}, budget_, draining_);
+    RequestReader reader(transport, {Style::structured, 1 << 20, false, 1}, budget_, draining_,
+                         no_pieces);
     std::vector<Incoming> requests;
     EXPECT_EQ(error_of([&] { reader.read(requests, spare_); }).code(), Errc::invalid_argument);
   }
@@ -227,11 +237,18 @@ TEST_F(Reader, RandomPiecesMakeTheSameRequests) {
                                 bytes.begin() + static_cast<std::ptrdiff_t>(at + length)));
           at += length;
         }
-        MemoryBudget budget;
+        MemoryPool pool(random() % 2 == 0 ? MemoryPool::kBytesDefault : 100'000);
+        MemoryBudget budget(pool);
+        std::map<std::uint64_t, Bytes> written;  // the payloads that there was no memory for
         const std::atomic<bool> draining{false};
         Buffer spare;
-        RequestReader reader(transport, {Style::structured, 1 << 30, false, true}, budget,
-                             draining);
+        RequestReader reader(transport, {Style::structured, 1 << 30, false, 1}, budget, draining,
+                             [&](const Request& request, std::uint64_t at, auto piece) {
+                               Bytes& payload = written[request.cookie];
+                               EXPECT_EQ(payload.size(), at);
+                               payload.insert(payload.end(), piece.begin(), piece.end());
+                               return WireError::none;
+                             });
         std::uint64_t next = 0;
         std::deque<Incoming> in_use;  // some payloads are held for a while
         while (!reader.is_at_end()) {
@@ -240,6 +257,11 @@ TEST_F(Reader, RandomPiecesMakeTheSameRequests) {
           for (Incoming& incoming : requests) {
             EXPECT_EQ(incoming.request.cookie, next++);
             EXPECT_EQ(incoming.refusal, WireError::none);
+            const auto pieces = written.find(incoming.request.cookie);
+            if (pieces != written.end()) {
+              EXPECT_TRUE(incoming.payload.empty());
+              incoming.payload = pieces->second;
+            }
             in_use.push_back(std::move(incoming));
           }
           while (in_use.size() > random() % 20) {

@@ -16,8 +16,8 @@ constexpr std::uint16_t kAllFlags[] = {command_flag::kFua,      command_flag::kN
                                        command_flag::kDf,       command_flag::kReqOne,
                                        command_flag::kFastZero, command_flag::kPayloadLen};
 
-Rules rules(Style style, bool read_only = false, bool has_contexts = true) {
-  return {style, kSize, read_only, has_contexts};
+Rules rules(Style style, bool read_only = false, std::uint32_t contexts = 1) {
+  return {style, kSize, read_only, contexts};
 }
 
 Request request(Command command, std::uint64_t offset, std::uint64_t length,
@@ -134,6 +134,7 @@ TEST(CheckRequest, FlagsAreThoseOfTheCommand) {
           style == Style::extended && command == Command::write ? kPayloadLen : 0;
       const WireError expected = (flag & allowed) != 0 ? WireError::none : WireError::inval;
       Request wanted = request(command, 0, 512, flag | always);
+      if (wanted.has(kPayloadLen)) wanted.payload_bytes = 12;
       EXPECT_EQ(check_request(wanted, rules(style)), expected)
           << "style " << static_cast<int>(style) << " command " << static_cast<int>(command)
           << " flag " << flag;
@@ -174,8 +175,8 @@ TEST(CheckRequest, ReadOnlyExportsRefuseChanges) {
 }
 
 TEST(CheckRequest, PayloadsBeyondTheMaximumAreRefused) {
-  const Rules large{Style::structured, 1ull << 40, false, true};
-  const Rules simple{Style::simple, 1ull << 40, false, false};
+  const Rules large{Style::structured, 1ull << 40, false, 1};
+  const Rules simple{Style::simple, 1ull << 40, false, 0};
   const std::uint64_t most = 1u << 25;
   EXPECT_EQ(check_request(request(Command::read, 0, most), large), WireError::none);
   EXPECT_EQ(check_request(request(Command::read, 0, most + 1), large), WireError::overflow);
@@ -189,10 +190,29 @@ TEST(CheckRequest, PayloadsBeyondTheMaximumAreRefused) {
 }
 
 TEST(CheckRequest, BlockStatusNeedsAContextAndALength) {
-  EXPECT_EQ(
-      check_request(request(Command::block_status, 0, 1), rules(Style::structured, false, false)),
-      WireError::inval);
+  EXPECT_EQ(check_request(request(Command::block_status, 0, 1), rules(Style::structured, false, 0)),
+            WireError::inval);
   EXPECT_EQ(check(Command::block_status, 0, 0), WireError::inval);
+}
+
+TEST(CheckRequest, TooLargeIsNoReasonWhereThereIsNothing) {
+  // Smaller requests would fail as well.
+  EXPECT_EQ(check(Command::read, kSize, 1ull << 26), WireError::inval);
+  EXPECT_EQ(check(Command::write, kSize, 1ull << 26), WireError::nospc);
+}
+
+TEST(CheckRequest, FiltersHaveNoMoreContextsThanWereSelected) {
+  Request filtered = request(Command::block_status, 0, 0, command_flag::kPayloadLen);
+  const Rules two = rules(Style::extended, false, 2);
+  for (const auto& [bytes, expected] :
+       std::vector<std::pair<std::uint32_t, WireError>>{{0, WireError::inval},
+                                                        {12, WireError::none},
+                                                        {16, WireError::none},
+                                                        {17, WireError::inval},
+                                                        {1u << 25, WireError::inval}}) {
+    filtered.payload_bytes = bytes;
+    EXPECT_EQ(check_request(filtered, two), expected) << bytes;
+  }
 }
 
 class StatusFilterPayload : public testing::Test {
