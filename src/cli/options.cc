@@ -5,22 +5,23 @@
 
 #include <stdexcept>
 
-#include "cli/failure.h"
+#include "cli/option_error.h"
 
 namespace qcowkit::cli {
 
 namespace {
 
-UsageError unrecognized(std::string_view word) {
-  return UsageError(fmt::format("unrecognized option '{}'", word));
+OptionError unrecognized(std::string_view word, std::string_view option) {
+  return {OptionError::Kind::unknown, option, fmt::format("unrecognized option '{}'", word)};
 }
+OptionError unrecognized(std::string_view word) { return unrecognized(word, word); }
 
 /// The option of this letter in `word`, which may hold several.
 std::size_t find_short(std::span<const OptionSpec> specs, char name, std::string_view word) {
   for (std::size_t i = 0; i < specs.size(); ++i) {
     if (name != '\0' && specs[i].short_name == name) return i;
   }
-  throw unrecognized(word);
+  throw unrecognized(word, std::string{'-', name});
 }
 
 /// The only option whose long name starts with `name`, of those that are newer or are not.
@@ -49,11 +50,27 @@ std::size_t find_long(std::span<const OptionSpec> specs, std::string_view word) 
   throw unrecognized(word);
 }
 
-UsageError missing_value(std::string_view option) {
-  return UsageError(fmt::format("missing argument for option '{}'", option));
+OptionError missing_value(std::string_view word, std::string_view option) {
+  return {OptionError::Kind::lacks_value, option,
+          fmt::format("missing argument for option '{}'", word)};
 }
 
 }  // namespace
+
+std::string OptionError::systems_words() const {
+  const bool is_short = !option_.starts_with("--");
+  switch (kind_) {
+    case Kind::unknown:
+      return is_short ? fmt::format("invalid option -- '{}'", option_.substr(1))
+                      : fmt::format("unrecognized option '{}'", option_);
+    case Kind::lacks_value:
+      return is_short ? fmt::format("option requires an argument -- '{}'", option_.substr(1))
+                      : fmt::format("option '{}' requires an argument", option_);
+    case Kind::takes_no_value:
+      return fmt::format("option '{}' doesn't allow an argument", option_);
+  }
+  return what();
+}
 
 std::optional<std::string> Arguments::value(std::string_view name) const {
   const std::vector<std::string>& given = all(name);
@@ -96,12 +113,15 @@ Arguments parse_arguments(std::span<const std::string_view> words,
     const std::size_t equals = word.find('=');
     const std::size_t index = find_long(specs, word);
     if (specs[index].value.empty()) {
-      if (equals != word.npos) throw unrecognized(word);
+      if (equals != word.npos) {
+        throw OptionError(OptionError::Kind::takes_no_value, word.substr(0, equals),
+                          fmt::format("unrecognized option '{}'", word));
+      }
       give(index, {});
     } else if (equals != word.npos) {
       give(index, word.substr(equals + 1));
     } else {
-      if (next == words.size()) throw missing_value(word);
+      if (next == words.size()) throw missing_value(word, word);
       give(index, words[next++]);
     }
   };
@@ -115,7 +135,7 @@ Arguments parse_arguments(std::span<const std::string_view> words,
       if (i + 1 < bundle.size()) {
         give(index, bundle.substr(i + 1));
       } else {
-        if (next == words.size()) throw missing_value(bundle);
+        if (next == words.size()) throw missing_value(bundle, std::string{'-', bundle[i]});
         give(index, words[next++]);
       }
       return;

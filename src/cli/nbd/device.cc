@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <linux/fs.h>
 #include <linux/nbd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -87,22 +86,19 @@ ServerAnswer negotiate(int fd, const std::string& export_name) {
   return receive<ServerAnswer>(fd);
 }
 
-void require_ioctl(int fd, unsigned long request, unsigned long value, const char* what) {
-  if (::ioctl(fd, request, value) < 0) {
-    throw Failure(fmt::format("Failed to set {}: {}", what, error_text()));
-  }
+void require_ioctl(int fd, unsigned long request, unsigned long value, const char* complaint) {
+  if (::ioctl(fd, request, value) < 0) throw Failure(complaint);
 }
 
+/// In the reference's order: who shares a device with it finds out at the same step.
 void set_up(int device_fd, int socket_fd, const ServerAnswer& answer) {
-  require_ioctl(device_fd, NBD_SET_BLKSIZE, kBlockBytes, "NBD block size");
+  require_ioctl(device_fd, NBD_SET_SOCK, static_cast<unsigned long>(socket_fd),
+                "Failed to set NBD socket");
+  require_ioctl(device_fd, NBD_SET_BLKSIZE, kBlockBytes, "Failed setting NBD block size");
   require_ioctl(device_fd, NBD_SET_SIZE_BLOCKS, answer.size_bytes / kBlockBytes,
-                "size (in blocks)");
-  require_ioctl(device_fd, NBD_SET_FLAGS, answer.flags, "NBD flags");
-  const int read_only = (answer.flags & NBD_FLAG_READ_ONLY) != 0 ? 1 : 0;
-  if (::ioctl(device_fd, BLKROSET, &read_only) < 0) {
-    throw Failure(fmt::format("Setting read-only attribute failed: {}", error_text()));
-  }
-  require_ioctl(device_fd, NBD_SET_SOCK, static_cast<unsigned long>(socket_fd), "NBD socket");
+                "Failed setting size (in blocks)");
+  // They also say whether the device is read-only.
+  require_ioctl(device_fd, NBD_SET_FLAGS, answer.flags, "Failed setting flags");
 }
 
 int open_device(const std::string& device, const char* complaint) {

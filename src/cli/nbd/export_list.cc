@@ -25,11 +25,16 @@ void require_list_mode(const Arguments& arguments) {
   }
   for (const char* const option :
        {"--export-name", "--description", "--bitmap", "--allocation-depth", "--offset",
-        "--partition", "--persistent", "--snapshot", "--load-snapshot", "--read-only", "--shared",
-        "--fork", "--pid-file", "--connect"}) {
+        "--partition", "--load-snapshot", "--connect", "--format", "--cache", "--nocache", "--aio",
+        "--discard"}) {
     if (arguments.has(option)) {
       throw Failure("List mode is incompatible with per-device settings");
     }
+  }
+  if (arguments.has("--fork")) throw Failure("List mode is incompatible with forking");
+  check_tls_options(arguments);
+  if (arguments.has("--tls-authz")) {
+    throw Failure("TLS authorization is incompatible with export list");
   }
 }
 
@@ -80,6 +85,7 @@ void print_export(const NbdExportInfo& info, Console& console) {
 }  // namespace
 
 void print_export_list(const Arguments& arguments, Console& console) {
+  check_values(arguments);
   require_list_mode(arguments);
   const std::vector<NbdExportInfo> exports = list_nbd_exports(client_options(arguments));
   console.print("exports available: {}\n", exports.size());

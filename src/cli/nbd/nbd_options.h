@@ -40,7 +40,7 @@ inline constexpr std::array kOptions = {
     kImageOptsOption,
     OptionSpec{'L', "list", "", "print what another server exports"},
     OptionSpec{'c', "connect", "DEVICE", "make the export a block device of the kernel's"},
-    OptionSpec{'d', "disconnect", "DEVICE", "end that"},
+    OptionSpec{'d', "disconnect", "", "end that: FILENAME is the device"},
     kObjectOption,
     OptionSpec{'\0', "tls-creds", "ID",
                "encrypt with these credentials, and serve nobody who does not"},

@@ -19,6 +19,7 @@
 #include "cli/nbd/server_arguments.h"
 #include "cli/nbd/sockets.h"
 #include "cli/open_arguments.h"
+#include "cli/option_error.h"
 #include "cli/program.h"
 #include "cli/snapshot_source.h"
 #include "cli/trace.h"
@@ -39,8 +40,17 @@ struct OpenedExport {
   NbdExport exported;
 };
 
+std::string_view without_prefix(std::string_view text, std::string_view prefix) {
+  return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
+}
+
 std::unique_ptr<Image> open_disk(OpenedExport& opened, const ServerArguments& server,
                                  Console& console) {
+  if (server.aio_is_native && server.cache != CacheMode::none &&
+      server.cache != CacheMode::directsync) {
+    throw Failure(
+        "aio=native was specified, but it requires cache.direct=on, which was not specified.");
+  }
   const OpenOptions options = server.open_options();
   if (server.keeps_writes_aside) {
     opened.overlay = std::make_unique<io::TemporaryFile>();
@@ -71,7 +81,9 @@ OpenedExport open_export(const Disk& disk, const ServerArguments& server, Consol
     opened.name = parse_image_name(disk.file, server.image_opts, server.format, &console);
     opened.image = open_disk(opened, server, console);
   } catch (const std::exception& e) {
-    throw Failure(fmt::format("Failed to blk_new_open '{}': {}", disk.file, e.what()));
+    const std::string_view why =
+        without_prefix(e.what(), fmt::format("Could not open '{}': ", disk.file));
+    throw Failure(fmt::format("Failed to blk_new_open '{}': {}", disk.file, why));
   }
   if (server.snapshot) {
     opened.image = open_source(opened.name, server.objects.of_nodes, server.open_options(),
@@ -84,8 +96,10 @@ OpenedExport open_export(const Disk& disk, const ServerArguments& server, Consol
   exported.read_only = server.read_only;
   exported.allocation_depth = server.allocation_depth;
   exported.bitmaps = server.bitmaps;
-  if (server.guest_offset > opened.image->virtual_size()) {
-    throw Failure(fmt::format("Invalid offset '{}'", server.offset_text));
+  const std::uint64_t disk_bytes = opened.image->virtual_size();
+  if (server.guest_offset > disk_bytes) {
+    throw Failure(fmt::format("Offset ({}) cannot be greater than size of the containing file ({})",
+                              server.guest_offset, disk_bytes));
   }
   exported.guest_offset = server.guest_offset;
   if (server.partition) {
@@ -147,12 +161,12 @@ class StopBySignal {
   static constexpr int kSignals[] = {SIGTERM, SIGINT, SIGHUP};
 };
 
-NbdServerOptions server_options(const ServerArguments& server, NbdServer*& running,
-                                Console& console) {
+NbdServerOptions server_options(const ServerArguments& server, std::shared_ptr<NbdTls> tls,
+                                NbdServer*& running, Console& console) {
   NbdServerOptions options;
   options.connections_max = server.connections_max;
   options.handshake_seconds = server.handshake_seconds;
-  options.tls = make_tls(server);
+  options.tls = std::move(tls);
   if (!server.is_persistent) {
     options.on_last_disconnect = [&running] { running->request_stop(); };
   }
@@ -171,32 +185,38 @@ void close_exports(std::vector<OpenedExport>& exports) {
 
 int serve(const Arguments& arguments, bool takes_many, Console& console) {
   const ServerArguments server_arguments = read_server_arguments(arguments, takes_many);
+  const std::optional<std::string>& device = server_arguments.device;
   std::vector<NbdSocket> sockets = take_activated_sockets(server_arguments.address);
+  if (sockets.empty() && !device) require_address(server_arguments.address);
+  const std::shared_ptr<NbdTls> tls = make_tls(server_arguments);
   std::unique_ptr<Background> background;
   if (server_arguments.forks) background = std::make_unique<Background>();
 
+  if (sockets.empty() && (!device || server_arguments.address.socket_path)) {
+    sockets = listen_at(server_arguments.address);
+  }
   std::vector<OpenedExport> exports;
   for (const Disk& disk : server_arguments.disks) {
     exports.push_back(open_export(disk, server_arguments, console));
   }
-  const std::optional<std::string> device = arguments.value("--connect");
   NbdServer* running = nullptr;
-  NbdServer server(server_options(server_arguments, running, console));
+  NbdServer server(server_options(server_arguments, tls, running, console));
   running = &server;
   for (const OpenedExport& opened : exports) server.add_export(opened.exported);
   const StopBySignal stop_by_signal(server);
-  if (sockets.empty() && (!device || server_arguments.address.socket_path)) {
-    sockets = listen_at(server_arguments.address);
-  }
   std::unique_ptr<PidFile> pid_file;
   if (server_arguments.pid_file) pid_file = std::make_unique<PidFile>(*server_arguments.pid_file);
   server.start(std::move(sockets));
   {
     std::unique_ptr<ConnectedDevice> connected;
     if (device) {
-      connected = std::make_unique<ConnectedDevice>(*device, server,
-                                                    server_arguments.disks.front().export_name,
+      const Disk& disk = server_arguments.disks.front();
+      connected = std::make_unique<ConnectedDevice>(*device, server, disk.export_name,
                                                     [&server] { server.request_stop(); });
+      if (server_arguments.is_verbose) {
+        console.write_error(
+            fmt::format("NBD device {} is now connected to {}\n", *device, disk.file));
+      }
     }
     console.flush();
     if (background) background->ready();
@@ -212,9 +232,11 @@ int run(const Arguments& arguments, bool takes_many, Console& console) {
     print_export_list(arguments, console);
     return 0;
   }
-  if (const auto device = arguments.value("--disconnect")) {
-    disconnect_device(*device);
-    console.print("{} disconnected\n", *device);
+  if (arguments.has("--disconnect")) {
+    if (arguments.positional().size() != 1) throw UsageError("Invalid number of arguments");
+    const std::string& device = arguments.positional().front();
+    disconnect_device(device);
+    console.print("{} disconnected\n", device);
     return 0;
   }
   return serve(arguments, takes_many, console);
@@ -261,8 +283,8 @@ int run_nbd_program(Words words, Console& console) {
   Arguments arguments(nbd::kOptions);
   try {
     arguments = parse_arguments(words, nbd::kOptions);
-  } catch (const UsageError& e) {
-    console.error(e.what());
+  } catch (const OptionError& e) {
+    console.error(e.systems_words());
     console.write_error(fmt::format("{}: ", console.program()));
     send_to_help();
     return 1;

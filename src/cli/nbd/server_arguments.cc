@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <limits>
+#include <utility>
 
 #include "base/units.h"
 #include "cli/failure.h"
@@ -26,12 +27,7 @@ std::uint32_t parse_count(const std::string& text, std::string_view complaint) {
   return static_cast<std::uint32_t>(*number);
 }
 
-CacheMode read_cache(const Arguments& arguments) {
-  if (arguments.has("--cache") && arguments.has("-n")) {
-    throw Failure("-n and --cache can only be specified once");
-  }
-  if (arguments.has("-n")) return CacheMode::none;
-  const std::string mode = arguments.value("--cache").value_or("writeback");
+CacheMode parse_cache(const std::string& mode) {
   try {
     return parse_cache_mode(mode, "cache");
   } catch (const Failure&) {
@@ -39,22 +35,20 @@ CacheMode read_cache(const Arguments& arguments) {
   }
 }
 
-void check_aio(const Arguments& arguments) {
-  const std::string aio = arguments.value("--aio").value_or("threads");
-  if (aio != "threads" && aio != "native" && aio != "io_uring") {
-    throw Failure(fmt::format("Invalid aio mode '{}'", aio));
+bool aio_is_native(const std::string& mode) {
+  if (mode != "threads" && mode != "native" && mode != "io_uring") {
+    throw Failure(fmt::format("Invalid aio mode '{}'", mode));
   }
+  return mode == "native";
 }
 
-bool ignores_discards(const Arguments& arguments) {
-  const std::string mode = arguments.value("--discard").value_or("ignore");
+bool ignores_discards(const std::string& mode) {
   if (mode == "ignore" || mode == "off") return true;
   if (mode == "unmap" || mode == "on") return false;
   throw Failure(fmt::format("Invalid discard mode `{}'", mode));
 }
 
-DetectZeroes read_detect_zeroes(const Arguments& arguments, bool ignore_discards) {
-  const std::string mode = arguments.value("--detect-zeroes").value_or("off");
+DetectZeroes parse_detect_zeroes(const std::string& mode, bool ignore_discards) {
   if (mode == "off") return DetectZeroes::off;
   if (mode == "on") return DetectZeroes::on;
   if (mode != "unmap") {
@@ -68,9 +62,11 @@ DetectZeroes read_detect_zeroes(const Arguments& arguments, bool ignore_discards
   return DetectZeroes::unmap;
 }
 
+/// Other than the reference, this takes suffixes.
 std::uint64_t parse_offset(const std::string& text) {
   const std::optional<std::uint64_t> offset = parse_size(text);
   if (offset) return *offset;
+  if (!text.starts_with('-')) throw Failure(fmt::format("Invalid offset '{}'", text));
   throw Failure(
       "Parameter 'offset' expects a non-negative number below 2^64\n"
       "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
@@ -92,7 +88,6 @@ Disk read_disk(const std::string& word, const std::string& name_otherwise) {
 void read_disks(const Arguments& arguments, bool takes_many, ServerArguments& server) {
   const std::vector<std::string>& words = arguments.positional();
   const std::string name = arguments.value("--export-name").value_or("");
-  require_short("export name", name);
   if (words.empty() || (words.size() > 1 && !takes_many)) {
     throw UsageError("Invalid number of arguments");
   }
@@ -111,11 +106,66 @@ void read_image_options(const Arguments& arguments, ServerArguments& server) {
   server.read_only = arguments.has("--read-only") || arguments.has("--load-snapshot");
   server.keeps_writes_aside = arguments.has("--snapshot");
   server.snapshot = arguments.value("--load-snapshot");
-  server.cache = read_cache(arguments);
-  check_aio(arguments);
-  server.ignore_discards = ignores_discards(arguments);
-  server.detect_zeroes = read_detect_zeroes(arguments, server.ignore_discards);
+  if (const auto mode = arguments.value("--cache")) server.cache = parse_cache(*mode);
+  if (arguments.has("-n")) server.cache = CacheMode::none;
+  server.aio_is_native = aio_is_native(arguments.value("--aio").value_or("threads"));
+  server.ignore_discards = ignores_discards(arguments.value("--discard").value_or("ignore"));
+  server.detect_zeroes = parse_detect_zeroes(arguments.value("--detect-zeroes").value_or("off"),
+                                             server.ignore_discards);
 }
+
+std::uint32_t parse_partition(const std::string& text) {
+  const std::uint32_t number = parse_count(text, "Invalid partition");
+  if (number < 1 || number > kPartitionMax) {
+    throw Failure(fmt::format("Invalid partition {}", text));
+  }
+  return number;
+}
+
+/// Looks at one option after the other, as the reference does.
+class ValueCheck {
+ public:
+  void look_at(std::string_view name, const std::string& value) {
+    if (name == "cache" || name == "nocache") {
+      once(has_cache_, "-n and --cache");
+      if (name == "cache") parse_cache(value);
+    } else if (name == "aio") {
+      once(has_aio_, "--aio");
+      aio_is_native(value);
+    } else if (name == "discard") {
+      once(has_discard_, "--discard");
+      ignore_discards_ = ignores_discards(value);
+    } else if (name == "detect-zeroes") {
+      parse_detect_zeroes(value, ignore_discards_);
+    } else if (name == "offset") {
+      parse_offset(value);
+    } else if (name == "partition") {
+      parse_partition(value);
+    } else if (name == "shared") {
+      parse_count(value, "Invalid shared device number");
+    } else if (name == "handshake-limit") {
+      parse_count(value, "Invalid handshake limit");
+    } else if (name == "socket") {
+      if (!value.starts_with('/')) throw Failure("socket path must be absolute");
+    } else if (name == "export-name") {
+      require_short("export name", value);
+    } else if (name == "description") {
+      require_short("export description", value);
+    }
+  }
+
+ private:
+  static void once(bool& was_there, std::string_view what) {
+    if (std::exchange(was_there, true)) {
+      throw Failure(fmt::format("{} can only be specified once", what));
+    }
+  }
+
+  bool has_cache_ = false;
+  bool has_aio_ = false;
+  bool has_discard_ = false;
+  bool ignore_discards_ = true;
+};
 
 }  // namespace
 
@@ -123,21 +173,31 @@ std::uint16_t Address::port_number() const {
   if (!port) return kNbdPort;
   const std::optional<std::uint64_t> number = parse_number(*port);
   if (!number || *number > std::numeric_limits<std::uint16_t>::max()) {
-    throw Failure(fmt::format("Failed to resolve '{}:{}': it is no port", host(), *port));
+    throw Failure(fmt::format("address resolution failed for {}:{}: it is no port", host(), *port));
   }
   return static_cast<std::uint16_t>(*number);
 }
 
 Address read_address(const Arguments& arguments) {
-  Address address{arguments.value("--socket"), arguments.value("--bind"),
-                  arguments.value("--port")};
-  if (address.socket_path && !address.socket_path->starts_with('/')) {
-    throw Failure("socket path must be absolute");
+  return {arguments.value("--socket"), arguments.value("--bind"), arguments.value("--port")};
+}
+
+void check_values(const Arguments& arguments) {
+  ValueCheck check;
+  for (const Arguments::Given& given : arguments.sequence()) check.look_at(given.name, given.value);
+}
+
+void check_tls_options(const Arguments& arguments) {
+  if (arguments.has("--tls-creds")) return;
+  for (const char* const option : {"--tls-authz", "--tls-hostname"}) {
+    if (arguments.has(option)) {
+      throw Failure(fmt::format("{} is not permitted without --tls-creds", option));
+    }
   }
-  return address;
 }
 
 ServerArguments read_server_arguments(const Arguments& arguments, bool takes_many) {
+  check_values(arguments);
   ServerArguments server;
   server.objects = parse_all_objects(arguments.all("--object"));
   server.address = read_address(arguments);
@@ -150,26 +210,23 @@ ServerArguments read_server_arguments(const Arguments& arguments, bool takes_man
   }
   server.is_persistent = arguments.has("--persistent");
   server.description = arguments.value("--description").value_or("");
-  require_short("export description", server.description);
   if (const auto offset = arguments.value("--offset")) {
-    server.offset_text = *offset;
     server.guest_offset = parse_offset(*offset);
   }
   if (const auto number = arguments.value("--partition")) {
-    server.partition = parse_count(*number, "Invalid partition");
-    if (*server.partition < 1 || *server.partition > kPartitionMax) {
-      throw Failure(fmt::format("Invalid partition {}", *number));
-    }
+    server.partition = parse_partition(*number);
   }
   server.allocation_depth = arguments.has("--allocation-depth");
   server.bitmaps = arguments.all("--bitmap");
   server.tls_credentials = arguments.value("--tls-creds");
   server.tls_authorisation = arguments.value("--tls-authz");
-  if (server.tls_authorisation && !server.tls_credentials) {
-    throw Failure("--tls-authz is not permitted without --tls-creds");
-  }
+  check_tls_options(arguments);
   if (arguments.has("--tls-hostname")) {
-    throw Failure("TLS hostname is only supported in list mode");
+    throw Failure("TLS hostname is only supported with export list");
+  }
+  server.device = arguments.value("--connect");
+  if (server.tls_credentials && server.device) {
+    throw Failure("TLS is not supported with a host device");
   }
   server.forks = arguments.has("--fork");
   server.pid_file = arguments.value("--pid-file");

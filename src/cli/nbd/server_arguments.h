@@ -38,7 +38,6 @@ struct ServerArguments {
   std::vector<Disk> disks;
   std::string description;
   std::uint64_t guest_offset = 0;
-  std::string offset_text;  ///< as it was given
   std::optional<std::uint32_t> partition;
   bool allocation_depth = false;
   std::vector<std::string> bitmaps;
@@ -49,12 +48,14 @@ struct ServerArguments {
   bool keeps_writes_aside = false;
   std::optional<std::string> snapshot;
   CacheMode cache = CacheMode::writeback;
+  bool aio_is_native = false;
   bool ignore_discards = true;
   DetectZeroes detect_zeroes = DetectZeroes::off;
 
   Objects objects;
   std::optional<std::string> tls_credentials;
   std::optional<std::string> tls_authorisation;
+  std::optional<std::string> device;  ///< of the kernel's, to be connected
   bool forks = false;
   std::optional<std::string> pid_file;
   bool is_verbose = false;
@@ -67,5 +68,11 @@ ServerArguments read_server_arguments(const Arguments& arguments, bool takes_man
 
 /// Reads the options that say where a server is, or is to be.
 Address read_address(const Arguments& arguments);
+
+/// Throws `Failure` for the first option whose value makes no sense, or that comes a second time
+/// and must not.
+void check_values(const Arguments& arguments);
+/// Throws `Failure` for options of TLS without credentials.
+void check_tls_options(const Arguments& arguments);
 
 }  // namespace qcowkit::cli::nbd

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <netdb.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -44,6 +45,11 @@ void remove_if_abandoned(const std::string& path) {
 }
 
 NbdSocket listen_unix(const std::string& path) {
+  constexpr std::size_t kPathBytes = sizeof(sockaddr_un{}.sun_path);
+  if (path.size() >= kPathBytes) {
+    throw Failure(fmt::format("UNIX socket path '{}' is too long\nPath must be less than {} bytes",
+                              path, kPathBytes));
+  }
   remove_if_abandoned(path);
   try {
     return nbd_listen_unix(path);
@@ -78,6 +84,22 @@ std::vector<NbdSocket> take_activated_sockets(const Address& address) {
     sockets.emplace_back(fd);
   }
   return sockets;
+}
+
+void require_address(const Address& address) {
+  if (address.socket_path) return;
+  const std::string host = address.host();
+  const std::string port = address.port.value_or(fmt::format("{}", kNbdPort));
+  addrinfo hints{};
+  hints.ai_flags = AI_PASSIVE;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int error = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+  if (error != 0) {
+    throw Failure(
+        fmt::format("address resolution failed for {}:{}: {}", host, port, ::gai_strerror(error)));
+  }
+  ::freeaddrinfo(found);
 }
 
 std::vector<NbdSocket> listen_at(const Address& address) {

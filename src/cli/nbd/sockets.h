@@ -12,6 +12,9 @@ namespace qcowkit::cli::nbd {
 /// Throws `Failure` where the environment makes no sense, or `address` says where to listen, too.
 std::vector<NbdSocket> take_activated_sockets(const Address& address);
 
+/// Throws `Failure` for a host or a port that nobody knows.
+void require_address(const Address& address);
+
 /// Throws `Failure`.
 std::vector<NbdSocket> listen_at(const Address& address);
 
