@@ -9,16 +9,16 @@
 
 namespace qcowkit {
 
-/// Page-aligned memory that is fit for direct I/O. Its bytes are indeterminate until written.
+/// Memory that is fit for direct I/O: page-aligned unless asked for otherwise. Its bytes are
+/// indeterminate until written.
 class Buffer {
  public:
   static constexpr std::size_t kAlignment = 4096;
 
   Buffer() = default;
-  explicit Buffer(std::size_t size_bytes)
-      : data_(static_cast<std::byte*>(
-            ::operator new (size_bytes == 0 ? 1 : size_bytes, std::align_val_t{kAlignment}))),
-        size_(size_bytes) {}
+  /// `alignment` is a power of two, and at least a pointer's size.
+  explicit Buffer(std::size_t size_bytes, std::size_t alignment = kAlignment)
+      : data_(allocate(size_bytes, alignment)), size_(size_bytes) {}
 
   std::byte* data() noexcept { return data_.get(); }
   const std::byte* data() const noexcept { return data_.get(); }
@@ -27,10 +27,13 @@ class Buffer {
   std::span<const std::byte> span() const noexcept { return {data(), size_}; }
 
  private:
+  static std::byte* allocate(std::size_t size_bytes, std::size_t alignment) {
+    void* data = nullptr;
+    if (::posix_memalign(&data, alignment, size_bytes) != 0) throw std::bad_alloc();
+    return static_cast<std::byte*>(data);
+  }
   struct Free {
-    void operator()(std::byte* p) const noexcept {
-      ::operator delete (p, std::align_val_t{kAlignment});
-    }
+    void operator()(std::byte* p) const noexcept { std::free(p); }
   };
   std::unique_ptr<std::byte, Free> data_;
   std::size_t size_ = 0;

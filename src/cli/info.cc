@@ -36,28 +36,35 @@ struct Description {
   NodeReport nodes;
 };
 
+/// What is told of the nodes that an image consists of; the text says nothing of them but limits.
+struct NodeDetails {
+  bool wanted = false;
+  bool with_limits = false;
+};
+
 /// Looks at one image and at nothing that it refers to.
 Description describe(const ImageName& name, const NodeObjects& objects, OpenOptions options,
-                     bool with_limits) {
+                     const NodeDetails& details) {
   options.open_data_file = false;
   options.for_check = true;  // a damaged image is to be described, too
   const std::unique_ptr<Image> image = open_for_description(name, options, objects);
   ImageInfo info = image->info();
-  NodeReport nodes = report_nodes(*image, info.format, with_limits);
+  NodeReport nodes;
+  if (details.wanted) nodes = report_nodes(*image, info.format, details.with_limits);
   close_image(*image, name);
   return {std::move(info), std::move(nodes)};
 }
 
 std::vector<Description> describe_chain(ImageName name, const NodeObjects& objects,
                                         const OpenOptions& options, bool whole_chain,
-                                        bool with_limits) {
+                                        const NodeDetails& details) {
   std::vector<Description> chain;
   std::set<std::string> seen;
   while (true) {
     if (!seen.insert(name.path).second) {
       throw Failure(fmt::format("Backing file '{}' creates an infinite loop.", name.text));
     }
-    chain.push_back(describe(name, objects, options, with_limits));
+    chain.push_back(describe(name, objects, options, details));
     const ImageInfo& info = chain.back().info;
     if (!whole_chain || info.backing_file.empty()) return chain;
     std::optional<std::string> format;
@@ -76,8 +83,9 @@ int run(const Arguments& arguments, Console& console) {
   options.cache = parse_cache_mode(arguments.value("-t").value_or("writeback"), "cache");
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
   const bool whole_chain = arguments.has("--backing-chain");
+  const bool with_limits = arguments.has("--limits");
   const std::vector<Description> chain =
-      describe_chain(name, objects, options, whole_chain, arguments.has("--limits"));
+      describe_chain(name, objects, options, whole_chain, {json || with_limits, with_limits});
 
   if (!json) {
     for (std::size_t i = 0; i < chain.size(); ++i) {

@@ -18,6 +18,9 @@ namespace qcowkit {
 /// disk). Only clean slices are dropped to make room.
 class MetadataCache {
  public:
+  /// Of a slice's memory. Aligned to a page, slices of 4 KiB would take twice as much of it.
+  static constexpr std::size_t kAlignment = 512;
+
   class Slice {
    public:
     std::uint64_t host_offset() const noexcept { return host_offset_; }

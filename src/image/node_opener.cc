@@ -137,7 +137,7 @@ NodeOpener NodeOpener::for_backing(const std::vector<std::string>& files) const 
   NodeOpener opener = for_reference();
   ++opener.chain_depth_;
   --opener.depth_;  // the chain has a bound of its own
-  opener.overlay_files_.insert(opener.overlay_files_.end(), files.begin(), files.end());
+  opener.overlay_ = std::make_shared<Overlay>(files, overlay_);
   return opener;
 }
 
@@ -152,10 +152,18 @@ void NodeOpener::enter_other(const OpenOptions& options, const std::string& name
   }
 }
 
+bool NodeOpener::is_above(const std::string& identity) const {
+  for (const Overlay* overlay = overlay_.get(); overlay != nullptr;
+       overlay = overlay->above.get()) {
+    if (std::ranges::find(overlay->files, identity) != overlay->files.end()) return true;
+  }
+  return false;
+}
+
 void NodeOpener::enter_file(const OpenOptions& options, const std::string& path) {
   enter_other(options, path);
   std::string identity = file_identity(path);
-  if (std::ranges::find(overlay_files_, identity) != overlay_files_.end()) {
+  if (is_above(identity)) {
     throw Error(Errc::corrupt,
                 fmt::format("'{}': the backing chain comes back to this file", path));
   }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "image/node_label.h"
@@ -34,7 +35,8 @@ class NodeOpener {
   NodeOpener() : shared_(std::make_shared<Shared>()) {}
   /// An opener that looks at everything as if the images with these files were above.
   explicit NodeOpener(std::vector<std::string> overlay_files)
-      : shared_(std::make_shared<Shared>()), overlay_files_(std::move(overlay_files)) {}
+      : shared_(std::make_shared<Shared>()),
+        overlay_(std::make_shared<Overlay>(std::move(overlay_files), nullptr)) {}
 
   /// Opens a child. What nobody knows throws `Error`.
   OpenedNode open_storage(NodeOptions node, const OpenOptions& options, NodeRole role);
@@ -61,6 +63,15 @@ class NodeOpener {
     std::size_t nodes = 0;
     std::set<std::string> names;
   };
+  /// Identities of the files of an image above, and what is above that one. A chain's openers share
+  /// them: copies would grow with the square of its length.
+  struct Overlay {
+    Overlay(std::vector<std::string> own_files, std::shared_ptr<const Overlay> overlay)
+        : files(std::move(own_files)), above(std::move(overlay)) {}
+    std::vector<std::string> files;
+    std::shared_ptr<const Overlay> above;
+  };
+  bool is_above(const std::string& identity) const;
   /// One node deeper. Throws if that is too deep, or one too many.
   NodeOpener deeper() const;
 
@@ -68,7 +79,7 @@ class NodeOpener {
   std::size_t depth_ = 0;
   std::uint32_t chain_depth_ = 1;           ///< images from the top of the chain to here
   bool is_reference_ = false;               ///< an image has named this
-  std::vector<std::string> overlay_files_;  ///< identities of those above in the chain
+  std::shared_ptr<const Overlay> overlay_;  ///< those above in the chain
   std::vector<std::string> files_;          ///< identities of those of this image
 };
 

@@ -107,7 +107,7 @@ ClusterMap::InPlaceRun ClusterMap::find_in_place(GuestOffset guest_offset,
 }
 
 void ClusterMap::load_slice(std::uint64_t slice_host_offset, std::uint64_t generation) {
-  Buffer data(slice_bytes_);
+  Buffer data(slice_bytes_, MetadataCache::kAlignment);
   storage_.raise(Event::l2_load, slice_host_offset, slice_bytes_);
   storage_.read(slice_host_offset, data.span());
   const ExclusiveLock lock(mutex_);

@@ -229,17 +229,22 @@ void write_refcount_table(TableWriter& writer, const Layout& layout, const Geome
 }
 
 void write_refcount_blocks(TableWriter& writer, const Layout& layout, const Geometry& g) {
-  std::vector<std::byte> all_used(g.cluster_size());
-  for (std::uint64_t i = 0; i < g.refcount_block_entries(); ++i) {
-    store_refcount(all_used.data(), i, g.refcount_order(), 1);
-  }
+  const auto count_once = [&](std::byte* block, std::uint64_t clusters) {
+    for (std::uint64_t i = 0; i < clusters; ++i) store_refcount(block, i, g.refcount_order(), 1);
+  };
+  std::vector<std::byte> all_used;  // what all blocks but the last look like
   for (std::uint64_t block = 0; block < layout.refcount_blocks.size(); ++block) {
     const auto room =
         writer.table(layout.refcount_blocks[block] << g.cluster_bits(), g.cluster_size());
-    std::ranges::copy(all_used, room.data());
     const std::uint64_t first = block << g.refcount_block_bits();
-    for (std::uint64_t i = layout.end_cluster - first; i < g.refcount_block_entries(); ++i) {
-      store_refcount(room.data(), i, g.refcount_order(), 0);
+    if (layout.end_cluster - first < g.refcount_block_entries()) {
+      count_once(room.data(), layout.end_cluster - first);
+    } else {
+      if (all_used.empty()) {
+        all_used.resize(g.cluster_size());
+        count_once(all_used.data(), g.refcount_block_entries());
+      }
+      std::ranges::copy(all_used, room.data());
     }
     if (layout.unused_cluster && *layout.unused_cluster >> g.refcount_block_bits() == block) {
       store_refcount(room.data(), *layout.unused_cluster - first, g.refcount_order(), 0);

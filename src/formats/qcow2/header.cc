@@ -197,6 +197,14 @@ EncryptionExtension decode_encryption(std::span<const std::byte> data, std::uint
           raw.length};
 }
 
+/// True if the header, its extensions and the backing file's name end in `bytes`.
+bool ends_inside(const RawHeader& raw, std::span<const std::byte> bytes) {
+  if (raw.header_length > bytes.size()) return false;
+  if (raw.backing_file_offset == 0) return has_end_marker(bytes.subspan(raw.header_length));
+  return raw.backing_file_offset <= bytes.size() &&
+         raw.backing_file_size <= bytes.size() - raw.backing_file_offset;
+}
+
 template <typename Raw>
 std::span<const std::byte> bytes_of(const Raw& raw) {
   return std::as_bytes(std::span(&raw, 1));
@@ -211,7 +219,10 @@ bool Header::probe(std::span<const std::byte> bytes) noexcept {
 }
 
 std::uint64_t Header::bytes_wanted(std::span<const std::byte> first_bytes) {
-  return std::uint64_t{1} << load_fields(first_bytes).cluster_bits;
+  const RawHeader raw = load_fields(first_bytes);
+  const std::uint64_t cluster_size = std::uint64_t{1} << raw.cluster_bits;
+  return ends_inside(raw, first_bytes) ? std::min<std::uint64_t>(first_bytes.size(), cluster_size)
+                                       : cluster_size;
 }
 
 Header Header::decode(std::span<const std::byte> first_cluster, bool for_check) {

@@ -130,8 +130,9 @@ class Header {
   /// True if `bytes` begin with the magic and a version of at least 2. Versions after 3 count, so
   /// that they are refused by `decode` and not taken for raw data.
   static bool probe(std::span<const std::byte> bytes) noexcept;
-  /// How many bytes from the file's start `decode` wants to see: the first cluster, given the
-  /// file's first 112 bytes (or all of a shorter file). Throws like `decode`.
+  /// How many bytes from the file's start `decode` wants to see, given the file's first 112 bytes
+  /// or more (or all of a shorter file): no more than `first_bytes` where what the header consists
+  /// of ends in them, else the first cluster. Throws like `decode`.
   static std::uint64_t bytes_wanted(std::span<const std::byte> first_bytes);
   /// Decodes and checks the first cluster of a file (shorter where the file is). Throws `Error`:
   /// not_an_image, corrupt (naming field, value and expectation), limit_exceeded or unsupported

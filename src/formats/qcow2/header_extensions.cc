@@ -116,6 +116,16 @@ std::vector<HeaderExtension> decode_extensions(std::span<const std::byte> area,
   return extensions;
 }
 
+bool has_end_marker(std::span<const std::byte> area) noexcept {
+  while (area.size() >= kExtensionHeaderBytes) {
+    if (load_big_endian<std::uint32_t>(area.data()) == extension::kEnd) return true;
+    const std::uint64_t length = load_big_endian<std::uint32_t>(area.data() + 4);
+    area = area.subspan(
+        std::min(kExtensionHeaderBytes + align_up(length, kExtensionAlignment), area.size()));
+  }
+  return false;
+}
+
 void append_extension(std::vector<std::byte>& area, std::uint32_t type,
                       std::span<const std::byte> data) {
   const std::size_t at = area.size();

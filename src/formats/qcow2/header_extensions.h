@@ -34,6 +34,9 @@ struct HeaderExtension {
 std::vector<HeaderExtension> decode_extensions(std::span<const std::byte> area,
                                                std::uint64_t area_offset);
 
+/// True if the area's end marker is in its first bytes, `area`.
+bool has_end_marker(std::span<const std::byte> area) noexcept;
+
 /// Appends one extension, padded with zeroes to a multiple of 8 bytes.
 void append_extension(std::vector<std::byte>& area, std::uint32_t type,
                       std::span<const std::byte> data);

@@ -34,6 +34,7 @@ Metadata::Metadata(Storage& storage, Storage* data_file, const Header& header,
       data_file_(data_file),
       discard_pass_through_(options.discard_pass_through),
       lazy_option_(options.lazy_refcounts),
+      read_only_(options.read_only),
       cache_clean_interval_(options.cache_clean_interval_seconds),
       guard_(options.overlap_checks),
       map_(storage, data_file != nullptr ? data_file : &storage, guard_,
@@ -54,7 +55,9 @@ void Metadata::reload(const Header& header) {
   note_laziness(header);
   guard_.load(storage_, header);
   map_.load(header);
-  refcounts_.load(header);
+  storage_.raise(Event::reftable_load, header.refcount_table_offset.value,
+                 header.refcount_table_clusters * header.geometry().cluster_size());
+  if (!read_only_) refcounts_.load(header);
   header_prepared_ = false;
   unclean_ = 0;
   is_corrupt_ = false;

@@ -30,6 +30,7 @@ struct MetadataOptions {
   std::optional<bool> lazy_refcounts = {};
   std::uint32_t cache_clean_interval_seconds = 0;  ///< 0: never
   std::uint64_t l2_cache_entry_bytes = 0;          ///< 512 to a cluster, a power of two; 0: 4096
+  bool read_only = false;  ///< nothing will be counted: the refcount table is not even read
 };
 
 /// Cluster map, refcounts and header, and the write-back that orders them (README.md, rules 1 to
@@ -151,6 +152,7 @@ class Metadata {
   Storage* const data_file_;
   const DiscardPassThrough discard_pass_through_;
   const std::optional<bool> lazy_option_;
+  const bool read_only_;
   const std::chrono::seconds cache_clean_interval_;
   std::function<void(HostOffset, std::uint64_t)> on_free_;
 

@@ -18,6 +18,9 @@ namespace qcowkit::qcow2 {
 
 namespace {
 
+/// Nearly all headers end in them, whatever the cluster's size.
+constexpr std::uint64_t kFirstReadBytes = 4096;
+
 /// What an image must fulfil before it is used, beyond what its header says of itself. Repairs what
 /// has to be repaired before writing; returns the header as it then is.
 Header prepare(Storage& storage, Header header, const LayerOptions& options) {
@@ -41,14 +44,23 @@ Header prepare(Storage& storage, Header header, const LayerOptions& options) {
   return Qcow2Layer::read_header(storage);
 }
 
+MetadataOptions metadata_options(const LayerOptions& options) {
+  MetadataOptions metadata = options.metadata;
+  metadata.read_only = options.read_only;
+  return metadata;
+}
+
 }  // namespace
 
 Header Qcow2Layer::read_header(Storage& storage, bool for_check) {
   const std::uint64_t file_size = storage.size();
-  std::vector<std::byte> bytes(std::min<std::uint64_t>(file_size, sizeof(RawHeader)));
+  std::vector<std::byte> bytes(std::min(file_size, kFirstReadBytes));
   storage.read(0, bytes);
-  bytes.resize(std::min(file_size, Header::bytes_wanted(bytes)));
-  storage.read(0, bytes);
+  const std::uint64_t wanted = std::min(file_size, Header::bytes_wanted(bytes));
+  if (wanted > bytes.size()) {
+    bytes.resize(wanted);
+    storage.read(0, bytes);
+  }
   return Header::decode(bytes, for_check);
 }
 
@@ -66,7 +78,7 @@ Qcow2Layer::Qcow2Layer(std::unique_ptr<Storage> storage, std::unique_ptr<Storage
       data_file_raw_(header.data_file_raw()),
       virtual_size_(header.size),
       metadata_(*storage_, data_file_.get(), prepare(*storage_, std::move(header), options),
-                options.metadata),
+                metadata_options(options)),
       bitmaps_(metadata_),
       decompressed_(geometry_.cluster_size()) {
   if (is_encrypted() && secret_) cipher_ = make_cipher(metadata_.header(), *storage_, *secret_);

@@ -29,24 +29,19 @@ Refcounts::Refcounts(Storage& storage, OverlapGuard& guard, const Geometry& geom
               cache_bytes / std::min(kSliceBytes, geometry.cluster_size())) {}
 
 void Refcounts::load(const Header& header) {
-  storage_.raise(Event::reftable_load, header.refcount_table_offset.value,
-                 header.refcount_table_clusters * header.geometry().cluster_size());
   const MutexLock lock(mutex_);
   geometry_ = header.geometry();
   const std::uint64_t table_bytes = header.refcount_table_clusters * geometry_.cluster_size();
   const std::uint64_t storage_size = storage_.size();
-  // What lies beyond the file's end is zeroes; there is no need to hold it in memory.
+  // What lies beyond the file's end is zeroes.
   const std::uint64_t present_bytes =
       header.refcount_table_offset.value >= storage_size
           ? 0
           : std::min(table_bytes, align_up(storage_size - header.refcount_table_offset.value, 8));
-  Buffer raw(present_bytes);
-  storage_.read(header.refcount_table_offset.value, raw.span());
   table_.assign(table_bytes / 8, 0);
-  for (std::uint64_t i = 0; i < present_bytes / 8; ++i) {
-    const auto entry = load_big_endian<std::uint64_t>(raw.data() + i * 8);
-    table_[i] = entry & ~std::uint64_t{0x1ff};
-  }
+  const std::span<std::uint64_t> present = std::span(table_).first(present_bytes / 8);
+  storage_.read(header.refcount_table_offset.value, std::as_writable_bytes(present));
+  for (std::uint64_t& entry : present) entry = big_endian(entry) & ~std::uint64_t{0x1ff};
   table_offset_ = header.refcount_table_offset;
   blocks_.clear();
   new_blocks_.clear();
@@ -80,7 +75,7 @@ MetadataCache::Slice& Refcounts::slice_with(std::uint64_t cluster) {
   const std::uint64_t byte = (in_block << geometry_.refcount_order()) / 8;
   const std::uint64_t slice_offset = block_offset + align_down(byte, blocks_.slice_bytes());
   if (MetadataCache::Slice* slice = blocks_.find(slice_offset)) return *slice;
-  Buffer data(blocks_.slice_bytes());
+  Buffer data(blocks_.slice_bytes(), MetadataCache::kAlignment);
   storage_.read(slice_offset, data.span());
   return insert_slice(slice_offset, std::move(data));
 }
@@ -204,7 +199,7 @@ void Refcounts::create_block(std::uint64_t block, std::uint64_t cluster) {
   const std::uint64_t in_block = cluster & (geometry_.refcount_block_entries() - 1);
   const std::uint64_t own_slice =
       align_down((in_block << geometry_.refcount_order()) / 8, slice_bytes);
-  Buffer data(slice_bytes);
+  Buffer data(slice_bytes, MetadataCache::kAlignment);
   std::memset(data.data(), 0, slice_bytes);
   insert_slice(offset.value + own_slice, std::move(data));
   table_[block] = offset.value;

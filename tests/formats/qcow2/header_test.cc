@@ -140,6 +140,32 @@ TEST(Header, BytesWantedAreTheFirstCluster) {
   }
 }
 
+TEST(Header, BytesWantedAreThoseGivenWhereTheHeaderEndsInThem) {
+  constexpr std::size_t kGiven = 4096;
+  const auto wanted = [](const HeaderBytes& header) {
+    return Header::bytes_wanted(std::span<const std::byte>(header.bytes()).first(kGiven));
+  };
+  constexpr std::uint64_t kCluster = 1 << 16;
+  EXPECT_EQ(wanted(HeaderBytes()), kGiven);
+  EXPECT_EQ(wanted(HeaderBytes(2)), kGiven);
+  EXPECT_EQ(wanted(HeaderBytes().extend(0x1234, std::string(3000, 'x'))), kGiven);
+  EXPECT_EQ(wanted(HeaderBytes().extend(0x1234, std::string(kGiven, 'x'))), kCluster);
+  EXPECT_EQ(wanted(HeaderBytes().extend(0x1234, "", 0xffffffff)), kCluster);
+  EXPECT_EQ(wanted(HeaderBytes().back(kGiven - 4, "base")), kGiven);
+  EXPECT_EQ(wanted(HeaderBytes().back(kGiven - 3, "base")), kCluster);
+  EXPECT_EQ(wanted(HeaderBytes().back(kGiven + 1, "")), kCluster);
+  EXPECT_EQ(wanted(with([](RawHeader& raw) { raw.header_length = kGiven + 8; })), kCluster);
+}
+
+TEST(Header, BytesWantedDecodeToTheSameAsTheWholeCluster) {
+  HeaderBytes header;
+  header.extend(extension::kBackingFormat, "qcow2").extend(0x1234, "unknown").back(1000, "base");
+  const auto bytes = header.bytes();
+  const std::span<const std::byte> first = std::span(bytes).first(4096);
+  ASSERT_EQ(Header::bytes_wanted(first), first.size());
+  EXPECT_EQ(Header::decode(first).encode(), Header::decode(bytes).encode());
+}
+
 TEST(Header, ClusterBitsAreFrom9To21) {
   for (std::uint32_t bits = kClusterBitsMin; bits <= kClusterBitsMax; ++bits) {
     HeaderBytes header(3, bits);

@@ -191,6 +191,17 @@ TEST_F(LazyMetadata, AnImageThatCannotBeFlushedStaysDirty) {
   EXPECT_TRUE(is_dirty());
 }
 
+TEST(Metadata, RefcountsOfAnImageThatIsOnlyReadAreNotRead) {
+  const auto image = test::make_engine_image({});
+  const Header header = Qcow2Layer::read_header(*image);
+  const auto reads_with = [&](const MetadataOptions& options) {
+    test::FaultStorage storage(image);
+    const Metadata metadata(storage, nullptr, header, options);
+    return storage.plan().count(test::kReads);
+  };
+  EXPECT_EQ(reads_with({.read_only = true}) + 1, reads_with({}));
+}
+
 TEST(MetadataGrowth, TheHeaderPointsAtTheGrownRefcountTable) {
   const auto image = test::make_engine_image({.cluster_size = 512, .refcount_bits = 64});
   const Header before = Qcow2Layer::read_header(*image);
