@@ -37,7 +37,7 @@ install(FILES ${PROJECT_BINARY_DIR}/qcowkit-config.cmake
 
 # A static library has the libraries that it needs linked by whoever uses it; a shared one has
 # brought them along.
-set(pc_requires "zlib, libzstd, libisal, libdeflate, nettle")
+set(pc_requires "zlib, libzstd, libdeflate, nettle")
 if(QCOWKIT_LINKS_FMT)
   string(APPEND pc_requires ", fmt")
 endif()

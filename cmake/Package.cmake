@@ -19,7 +19,8 @@ set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)  # what the programs need is read from them
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS OFF)
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "libisal2")  # loaded when it is used, for fast compression
 # What a program that links the library needs.
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS
-  "zlib1g-dev, libzstd-dev, libisal-dev, libdeflate-dev, nettle-dev, libfmt-dev, qemu-utils")
+  "zlib1g-dev, libzstd-dev, libdeflate-dev, nettle-dev, libfmt-dev, qemu-utils")
 include(CPack)

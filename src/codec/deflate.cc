@@ -1,9 +1,9 @@
 // Raw deflate streams. Three libraries, each where it is the fastest that can do the job: ISA-L
-// writes at the low levels, zlib at the high ones; libdeflate, which cannot limit its window and so
-// must not write, reads; and zlib reads what libdeflate refuses though the format allows it.
+// writes at the low levels, zlib at the high ones and where ISA-L is not installed; libdeflate,
+// which cannot limit its window and so must not write, reads; and zlib reads what libdeflate
+// refuses though the format allows it.
 #include "codec/deflate.h"
 
-#include <isa-l/igzip_lib.h>
 #include <libdeflate.h>
 #include <zlib.h>
 
@@ -12,6 +12,8 @@
 #include <limits>
 #include <new>
 #include <vector>
+
+#include "codec/isal_library.h"
 
 namespace qcowkit::codec {
 
@@ -46,11 +48,12 @@ std::uint8_t* output_of(std::span<std::byte> bytes) noexcept {
 
 class IsalCompressor final : public Compressor {
  public:
-  explicit IsalCompressor(int level) : level_(static_cast<std::uint32_t>(level)) {}
+  IsalCompressor(const IsalLibrary& isal, int level)
+      : isal_(isal), level_(static_cast<std::uint32_t>(level)) {}
 
   std::size_t compress(std::span<const std::byte> cluster,
                        std::span<std::byte> into) noexcept override {
-    isal_deflate_stateless_init(&stream_);
+    isal_.deflate_stateless_init(&stream_);
     stream_.level = level_;
     stream_.level_buf = level_memory_.data();
     stream_.level_buf_size = static_cast<std::uint32_t>(level_memory_.size());
@@ -62,10 +65,11 @@ class IsalCompressor final : public Compressor {
     stream_.avail_in = length_of(cluster);
     stream_.next_out = output_of(into);
     stream_.avail_out = length_of(into);
-    return isal_deflate_stateless(&stream_) == COMP_OK ? stream_.total_out : 0;
+    return isal_.deflate_stateless(&stream_) == COMP_OK ? stream_.total_out : 0;
   }
 
  private:
+  const IsalLibrary& isal_;
   const std::uint32_t level_;
   isal_zstream stream_;
   std::vector<std::uint8_t> level_memory_ = std::vector<std::uint8_t>(
@@ -120,7 +124,8 @@ struct FreeDecompressor {
 
 std::unique_ptr<Compressor> make_deflate_compressor(int level) {
   if (level == 0) level = kDefaultLevel;
-  if (level <= kIsalLevelMax) return std::make_unique<IsalCompressor>(level);
+  const IsalLibrary* const isal = level <= kIsalLevelMax ? IsalLibrary::find() : nullptr;
+  if (isal != nullptr) return std::make_unique<IsalCompressor>(*isal, level);
   return std::make_unique<ZlibCompressor>(level);
 }
 
