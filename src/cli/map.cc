@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <charconv>
+#include <cstring>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "cli/command.h"
 #include "cli/common_options.h"
@@ -18,6 +21,8 @@
 namespace qcowkit::cli {
 
 namespace {
+
+using namespace std::string_view_literals;
 
 constexpr std::array kOptions = {
     kFormatOption,
@@ -67,6 +72,28 @@ Entry to_entry(const Extent& extent, bool is_hole) {
   return entry;
 }
 
+/// A line of JSON in the making: formatting would be most of the time that a large image takes.
+class JsonLine {
+ public:
+  void append(std::string_view text) noexcept {
+    assert(text.size() <= left());
+    std::memcpy(end_, text.data(), text.size());
+    end_ += text.size();
+  }
+  void append(std::uint64_t number) noexcept {
+    end_ = std::to_chars(end_, end_ + left(), number).ptr;
+  }
+  std::string_view view() const noexcept { return {bytes_.data(), end_}; }
+
+ private:
+  std::size_t left() const noexcept {
+    return static_cast<std::size_t>(bytes_.data() + bytes_.size() - end_);
+  }
+
+  std::array<char, 256> bytes_;  // four numbers of 20 digits and 118 other characters are the most
+  char* end_ = bytes_.data();
+};
+
 /// Prints entries in one of the two forms.
 class Printer {
  public:
@@ -91,34 +118,26 @@ class Printer {
   }
 
  private:
-  // Put together by hand: formatting would be most of the time that a large image takes.
   void print_json(const Entry& entry) {
-    line_.clear();
-    line_ += is_first_ ? R"({ "start": )"
-                       : ",\n"
-                         R"({ "start": )";
-    append_number(entry.start);
-    line_ += R"(, "length": )";
-    append_number(entry.length);
-    line_ += R"(, "depth": )";
-    append_number(entry.depth);
-    line_ += entry.present ? R"(, "present": true)" : R"(, "present": false)";
-    line_ += entry.zero ? R"(, "zero": true)" : R"(, "zero": false)";
-    line_ += entry.data ? R"(, "data": true)" : R"(, "data": false)";
-    line_ += entry.compressed ? R"(, "compressed": true)" : R"(, "compressed": false)";
+    JsonLine line;
+    if (!is_first_) line.append(",\n");
+    line.append(R"({ "start": )");
+    line.append(entry.start);
+    line.append(R"(, "length": )");
+    line.append(entry.length);
+    line.append(R"(, "depth": )");
+    line.append(std::uint64_t{entry.depth});
+    line.append(entry.present ? R"(, "present": true)"sv : R"(, "present": false)"sv);
+    line.append(entry.zero ? R"(, "zero": true)"sv : R"(, "zero": false)"sv);
+    line.append(entry.data ? R"(, "data": true)"sv : R"(, "data": false)"sv);
+    line.append(entry.compressed ? R"(, "compressed": true)"sv : R"(, "compressed": false)"sv);
     if (entry.offset) {
-      line_ += R"(, "offset": )";
-      append_number(*entry.offset);
+      line.append(R"(, "offset": )");
+      line.append(*entry.offset);
     }
-    line_ += '}';
-    console_.write(line_);
+    line.append("}");
+    console_.write(line.view());
     is_first_ = false;
-  }
-
-  void append_number(std::uint64_t number) {
-    std::array<char, 20> digits;
-    const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), number);
-    line_.append(digits.data(), end);
   }
 
   /// Known zeroes are left out; what lies nowhere as it is cannot be shown.
@@ -139,7 +158,6 @@ class Printer {
   Console& console_;
   bool json_;
   bool is_first_ = true;
-  std::string line_;  ///< the JSON line in the making
 };
 
 /// Prints the range's extents as they are found, neighbours that belong together as one.
