@@ -1,5 +1,5 @@
 // Looking for zeroes, and copying a whole image.
-#include "jobs/zero_detect.h"
+#include "base/zero_detect.h"
 
 #include <benchmark/benchmark.h>
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <limits>
 
+#include "base/sector.h"
 #include "cli/failure.h"
 #include "cli/key_values.h"
 #include "cli/option_values.h"
@@ -14,8 +15,6 @@
 namespace qcowkit::cli {
 
 namespace {
-
-constexpr std::uint64_t kSectorBytes = 512;
 
 /// True if a new image could be made with these options.
 bool are_creation_options(std::string_view format, std::string_view list) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <memory>
 
+#include "base/sector.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
 #include "cli/copy_bitmaps.h"
@@ -23,7 +24,6 @@ namespace qcowkit::cli {
 
 namespace {
 
-constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::uint64_t kSparseBytesDefault = 4096;
 constexpr std::uint64_t kSparseBytesMax = 16 << 20;
 constexpr std::uint32_t kWorkersMax = 16;

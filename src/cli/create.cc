@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 
+#include "base/sector.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
 #include "cli/create_arguments.h"
@@ -17,8 +18,6 @@
 namespace qcowkit::cli {
 
 namespace {
-
-constexpr std::uint64_t kSectorBytes = 512;
 
 constexpr std::array kOptions = {
     OptionSpec{'f', "format", "FMT", "format of the new image: raw (default), qcow2, qcow or luks",

@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 
+#include "base/sector.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
 #include "cli/create_arguments.h"
@@ -19,7 +20,6 @@ namespace qcowkit::cli {
 
 namespace {
 
-constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::uint64_t kBlockBytesMax = std::numeric_limits<std::int32_t>::max();
 
 constexpr std::array kOptions = {

@@ -7,14 +7,13 @@
 
 #include <filesystem>
 
+#include "base/sector.h"
 #include "cli/file_attributes.h"
 #include "cli/format_options.h"
 
 namespace qcowkit::cli {
 
 namespace {
-
-constexpr std::uint64_t kSectorBytes = 512;
 
 Json file_specific(const std::string& path) {
   Json data = Json::object();

@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 
+#include "base/sector.h"
 #include "cli/command.h"
 #include "cli/common_options.h"
 #include "cli/create_arguments.h"
@@ -66,7 +67,6 @@ void require_shrink_option(const Arguments& arguments, Console& console) {
 /// have.
 void require_possible_size(const Image& image, std::uint64_t size_bytes) {
   constexpr std::uint64_t kBytesMax = (std::uint64_t{1} << 63) - (std::uint64_t{1} << 30);
-  constexpr std::uint64_t kSectorBytes = 512;
   if (image.cluster_size() != 0 && size_bytes % kSectorBytes != 0) {
     throw Failure("The new size must be a multiple of 512");
   }

@@ -6,12 +6,10 @@
 #include <memory>
 #include <span>
 
+#include "base/sector.h"
 #include "qcowkit/secret.h"
 
 namespace qcowkit::crypto {
-
-/// The unit of encryption in all formats, in bytes.
-inline constexpr std::uint64_t kSectorBytes = 512;
 
 /// A cipher with its key and its rule for initialisation vectors. Each sector of 512 bytes is
 /// encrypted by itself, in place; its number decides its initialisation vector. Thread-safe.

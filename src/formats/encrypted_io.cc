@@ -12,7 +12,6 @@ namespace qcowkit {
 
 namespace {
 
-using crypto::kSectorBytes;
 using SectorBuffer = std::array<std::byte, kSectorBytes>;
 
 /// What is encrypted and written at once: large enough for few requests, small enough to stay in

@@ -52,10 +52,10 @@ class SectorTraffic {
 
  private:
   static GuestOffset first_sector(GuestOffset guest_offset) noexcept {
-    return {align_down(guest_offset.value, crypto::kSectorBytes)};
+    return {align_down(guest_offset.value, kSectorBytes)};
   }
   static GuestOffset sector_behind(GuestOffset guest_offset, std::uint64_t length_bytes) noexcept {
-    return {align_up(guest_offset.value + length_bytes, crypto::kSectorBytes)};
+    return {align_up(guest_offset.value + length_bytes, kSectorBytes)};
   }
 
   GuestRangeLock lock_;

@@ -6,10 +6,11 @@
 
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "base/sector.h"
 #include "base/worker_pool.h"
+#include "base/zero_detect.h"
 #include "jobs/extent_walk.h"
 #include "jobs/progress.h"
-#include "jobs/zero_detect.h"
 #include "qcowkit/jobs.h"
 
 namespace qcowkit {
@@ -20,8 +21,6 @@ using Verdict = CompareResult::Verdict;
 
 /// Two buffers of this size stay in the processor's cache.
 constexpr std::uint64_t kChunkBytes = 256 << 10;
-/// Differences are told by the sector, as the reference does.
-constexpr std::uint64_t kSectorBytes = 512;
 
 /// One side of the comparison: an image, which reads as zeroes behind its end. With `is_strict`,
 /// runs that follow each other and are stored alike are one, as the reference takes them.

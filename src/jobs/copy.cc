@@ -3,18 +3,17 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "base/sector.h"
 #include "base/worker_pool.h"
+#include "base/zero_detect.h"
 #include "jobs/copy_planner.h"
 #include "jobs/progress.h"
 #include "jobs/rate_limit.h"
-#include "jobs/zero_detect.h"
 #include "qcowkit/jobs.h"
 
 namespace qcowkit {
 
 namespace {
-
-constexpr std::uint64_t kSectorBytes = 512;
 
 /// Each item is planned by one thread at a time, prepared by many at once (read, searched for
 /// zeroes, compressed) and written either one by one, in guest order, or by whoever prepared it.

@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "base/checked.h"
+#include "base/sector.h"
 #include "crypto/luks.h"
 #include "formats/qcow2/geometry.h"
 #include "formats/qcow2/limits.h"
@@ -15,7 +16,6 @@ namespace {
 
 using qcow2::Geometry;
 
-constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::uint64_t kDefaultClusterBytes = 65536;
 
 Geometry geometry_for(const CreateOptions& target) {

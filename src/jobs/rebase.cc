@@ -5,9 +5,9 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/worker_pool.h"
+#include "base/zero_detect.h"
 #include "jobs/progress.h"
 #include "jobs/rebase_plan.h"
-#include "jobs/zero_detect.h"
 #include "qcowkit/jobs.h"
 
 namespace qcowkit {

@@ -5,13 +5,11 @@
 
 #include <algorithm>
 
+#include "base/sector.h"
+
 namespace qcowkit {
 
-namespace {
-
-constexpr std::uint64_t kSectorBytes = 512;  // the unit of a rule's `sector`
-
-}  // namespace
+namespace {}  // namespace
 
 BlkdebugRules::BlkdebugRules(const BlkdebugOptions& options)
     : say_(options.say), set_state_(options.set_state) {

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/sector.h"
 #include "qcowkit/error.h"
 #include "storage/file_lock.h"
 #include "storage/file_storage.h"
@@ -15,8 +16,6 @@
 namespace qcowkit {
 
 namespace {
-
-constexpr std::uint32_t kSectorBytes = 512;
 
 bool is_direct(CacheMode cache) noexcept {
   return cache == CacheMode::none || cache == CacheMode::directsync;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/sector.h"
 #include "qcowkit/error.h"
 #include "storage/iovec_cursor.h"
 
@@ -18,7 +19,6 @@ namespace qcowkit {
 
 namespace {
 
-constexpr std::uint64_t kSectorBytes = 512;
 /// The last size that can be rounded up to a sector and still is one of a file.
 constexpr std::uint64_t kSizeMax =
     align_down(std::numeric_limits<std::int64_t>::max(), kSectorBytes);

@@ -10,6 +10,7 @@
 
 #include "base/checked.h"
 #include "base/mutex.h"
+#include "base/sector.h"
 #include "qcowkit/error.h"
 #include "storage/forwarding_storage.h"
 #include "storage/iovec_cursor.h"
@@ -18,7 +19,6 @@ namespace qcowkit {
 
 namespace {
 
-constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::uint64_t kOffsetMax = std::numeric_limits<std::int64_t>::max();
 
 /// The first multiple of `unit` that is not below `value`; none if no file reaches so far.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/sector.h"
 #include "qcowkit/error.h"
 #include "storage/forwarding_storage.h"
 #include "storage/iovec_cursor.h"
@@ -17,7 +18,6 @@ namespace qcowkit {
 
 namespace {
 
-constexpr std::uint64_t kSectorBytes = 512;
 /// The greatest offset in a file.
 constexpr std::uint64_t kOffsetMax = std::numeric_limits<std::int64_t>::max();
 

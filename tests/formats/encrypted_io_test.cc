@@ -17,7 +17,6 @@
 namespace qcowkit {
 namespace {
 
-using crypto::kSectorBytes;
 using test::make_content;
 
 constexpr std::uint64_t kHostOffset = 65536;   // of the space

@@ -14,8 +14,6 @@
 namespace qcowkit {
 namespace {
 
-using crypto::kSectorBytes;
-
 // Each thread owns a part of a sector that it shares with others.
 TEST(SectorTraffic, WritersOfOneSectorKeepEachOthersBytes) {
   constexpr std::uint64_t kThreads = 4;

@@ -1,4 +1,5 @@
 #include "tests/image/life_disk.h"
+#include "base/sector.h"
 
 #include <fmt/core.h>
 
@@ -15,7 +16,6 @@ namespace qcowkit::test {
 
 namespace {
 
-constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::size_t kSnapshotsMax = 5;
 constexpr const char* kPassphrase = "a life of its own";
 

@@ -1,5 +1,6 @@
 // A simulated disk with a volatile write cache, and what a crash leaves of it.
 #include "tests/support/crash_storage.h"
+#include "base/sector.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -14,7 +15,6 @@ namespace qcowkit::test {
 
 namespace {
 
-constexpr std::uint64_t kSectorBytes = 512;
 /// Long ranges of zeroes tear into at most so many pieces: what matters is that they tear.
 constexpr std::uint64_t kMaxZeroPieces = 256;
 

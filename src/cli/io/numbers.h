@@ -5,12 +5,11 @@
 #include <cstdint>
 #include <string>
 
+#include "base/sector.h"
 #include "cli/console.h"
 
 namespace qcowkit::cli::io {
 
-/// Offsets and lengths of sectors, where only whole ones are taken.
-inline constexpr std::uint64_t kSectorBytes = 512;
 /// What one request can move at most: a whole number of sectors below 2 GiB.
 inline constexpr std::uint64_t kRequestBytesMax = 2147483136;
 

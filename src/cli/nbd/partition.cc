@@ -9,13 +9,13 @@
 #include <optional>
 #include <span>
 
+#include "base/sector.h"
 #include "cli/failure.h"
 
 namespace qcowkit::cli::nbd {
 
 namespace {
 
-constexpr std::uint64_t kSectorBytes = 512;
 constexpr std::size_t kMbrTable = 446;
 constexpr std::size_t kMbrEntryBytes = 16;
 constexpr std::uint32_t kMbrPrimaries = 4;

@@ -23,7 +23,7 @@ void create_image(Storage& storage, const CreateOptions& options) {
   const std::uint64_t payload_offset = crypto::luks_header_bytes(options.luks);
   storage.resize(0, Preallocation::off);
   // First the space: without it, there is no sense in making key material.
-  storage.resize(payload_offset + align_up(*options.size_bytes, crypto::kSectorBytes),
+  storage.resize(payload_offset + align_up(*options.size_bytes, kSectorBytes),
                  options.preallocation);
   crypto::create_luks({storage, HostOffset{0}, payload_offset}, options.luks, *options.secret);
   storage.flush();

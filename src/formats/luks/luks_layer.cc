@@ -30,7 +30,7 @@ LuksLayer::LuksLayer(std::unique_ptr<Storage> storage, bool read_only,
       volume_({*storage_, HostOffset{0}, storage_->size()}),
       payload_offset_bytes_(volume_.payload_offset_bytes()),
       cipher_(secret_ ? volume_.unlock(*secret_) : nullptr),
-      virtual_size_(align_up(storage_->size() - payload_offset_bytes_, crypto::kSectorBytes)) {}
+      virtual_size_(align_up(storage_->size() - payload_offset_bytes_, kSectorBytes)) {}
 
 void LuksLayer::require_writable() const {
   if (read_only_) throw Error(Errc::read_only, "the image is open read-only");
@@ -134,7 +134,7 @@ void LuksLayer::resize(std::uint64_t size_bytes, const ResizeOptions& options) {
   if (size_bytes > kDiskBytesMax) {
     throw Error(Errc::limit_exceeded, "the new size is larger than any file");
   }
-  const std::uint64_t rounded = align_up(size_bytes, crypto::kSectorBytes);
+  const std::uint64_t rounded = align_up(size_bytes, kSectorBytes);
   storage_->resize(payload_offset_bytes_ + rounded, options.preallocation);
   virtual_size_ = rounded;
 }

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "base/sector.h"
+
 namespace qcowkit::qcow1 {
 
 inline constexpr std::uint32_t kClusterBitsMin = 9;
@@ -17,6 +19,5 @@ inline constexpr std::uint32_t kBackingNameBytesMax = 1023;
 inline constexpr std::uint64_t kL1TableBytesMax = 256u << 20;
 /// Files end below this (off_t).
 inline constexpr std::uint64_t kFileEnd = std::uint64_t{1} << 63;
-inline constexpr std::uint32_t kSectorBytes = 512;
 
 }  // namespace qcowkit::qcow1

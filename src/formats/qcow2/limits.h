@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "base/sector.h"
+
 namespace qcowkit::qcow2 {
 
 inline constexpr std::uint32_t kClusterBitsMin = 9;                   // spec, Header
@@ -24,7 +26,6 @@ inline constexpr std::uint32_t kBitmapGranularityBitsMin = 9;         // referen
 inline constexpr std::uint32_t kBitmapGranularityBitsMax = 31;        // reference
 inline constexpr std::uint32_t kBitmapTableEntriesMax = 1u << 27;     // reference
 inline constexpr std::uint64_t kBitmapDataBytesMax = 512u << 20;      // reference
-inline constexpr std::uint32_t kSectorBytes = 512;
 /// Host offsets in L1 and L2 entries have 56 bits (spec, Cluster mapping).
 inline constexpr std::uint64_t kHostOffsetEnd = std::uint64_t{1} << 56;
 /// Files end below this (off_t).

@@ -3,14 +3,11 @@
 #include <fmt/core.h>
 
 #include "base/checked.h"
+#include "base/sector.h"
 
 namespace qcowkit::raw {
 
-namespace {
-
-constexpr std::uint64_t kSectorBytes = 512;
-
-}  // namespace
+namespace {}  // namespace
 
 RawLayer::RawLayer(std::unique_ptr<Storage> storage, bool read_only)
     : storage_(std::move(storage)),

@@ -1,5 +1,5 @@
 // Tests of is_zero.
-#include "jobs/zero_detect.h"
+#include "base/zero_detect.h"
 
 #include <gtest/gtest.h>
 
