@@ -109,7 +109,7 @@ OpenedNode open_blkdebug(NodeOpener& opener, NodeReader& reader, const OpenOptio
   if (is_nameable && !child.label.exact.empty()) {
     opened.label.exact = fmt::format("blkdebug:{}:{}", config, child.label.exact);
   }
-  opened.storage = make_blkdebug(std::move(child.storage), std::move(rules));
+  opened.storage = make_blkdebug(std::move(child.storage), rules);
   return opened;
 }
 

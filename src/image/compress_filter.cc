@@ -9,9 +9,9 @@
 
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "base/range_lock.h"
 #include "image/image_storage.h"
 #include "qcowkit/error.h"
-#include "storage/range_lock.h"
 
 namespace qcowkit {
 

@@ -6,10 +6,10 @@
 
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "base/range_lock.h"
 #include "image/image_storage.h"
 #include "qcowkit/error.h"
 #include "storage/iovec_cursor.h"
-#include "storage/range_lock.h"
 
 namespace qcowkit {
 

@@ -25,8 +25,6 @@ enum class BlkdebugIoType : std::uint8_t {
   block_status
 };
 
-/// "read", "write-zeroes", ...
-std::string_view blkdebug_io_type_name(BlkdebugIoType type) noexcept;
 std::optional<BlkdebugIoType> find_blkdebug_io_type(std::string_view name) noexcept;
 
 /// An event, or `std::nullopt` for "none", which comes once: when the storage is made.
@@ -79,6 +77,7 @@ void read_blkdebug_config(const std::string& path, BlkdebugOptions& options);
 /// raised on it; a listener that is set hears them first. Thread-safe as every storage; a request
 /// that is stopped stops only its own thread. Throws `Error` (EINVAL) if a length does not fit
 /// the others.
-std::unique_ptr<Storage> make_blkdebug(std::unique_ptr<Storage> child, BlkdebugOptions options);
+std::unique_ptr<Storage> make_blkdebug(std::unique_ptr<Storage> child,
+                                       const BlkdebugOptions& options);
 
 }  // namespace qcowkit

@@ -198,10 +198,6 @@ class Parser {
 
 }  // namespace
 
-std::string_view blkdebug_io_type_name(BlkdebugIoType type) noexcept {
-  return kIoTypeNames[static_cast<std::size_t>(type)];
-}
-
 std::optional<BlkdebugIoType> find_blkdebug_io_type(std::string_view name) noexcept {
   const auto found = std::find(kIoTypeNames.begin(), kIoTypeNames.end(), name);
   if (found == kIoTypeNames.end()) return std::nullopt;

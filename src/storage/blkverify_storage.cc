@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "base/buffer.h"
+#include "base/range_lock.h"
 #include "qcowkit/error.h"
 #include "storage/forwarding_storage.h"
 #include "storage/iovec_cursor.h"
-#include "storage/range_lock.h"
 
 namespace qcowkit {
 

@@ -17,7 +17,6 @@ namespace qcowkit {
 namespace {
 
 constexpr std::uint32_t kMaxSectorBytes = Buffer::kAlignment;
-constexpr std::uint64_t kBounceBytes = 1 << 20;
 
 std::uint64_t file_size(int fd) noexcept {
   struct stat status {};
@@ -69,29 +68,38 @@ bool DirectIo::is_aligned_request(std::uint64_t host_offset,
   });
 }
 
+/// The file's sectors, through memory that is fit for direct I/O. What is done to them is told to
+/// `storage`, if it is not null.
+class DirectIo::Sectors final : public BlockMedium {
+ public:
+  Sectors(int fd, std::uint32_t sector_bytes, const Storage* storage) noexcept
+      : fd_(fd), sector_bytes_(sector_bytes), storage_(storage) {}
+
+  int read_blocks(std::uint64_t host_offset, std::span<std::byte> into) override {
+    const iovec sectors{into.data(), into.size()};
+    return read_whole(fd_, host_offset, {&sectors, 1}, sector_bytes_);
+  }
+  int write_blocks(std::uint64_t host_offset, std::span<std::byte> from,
+                   std::size_t /*padding_bytes*/) override {
+    const iovec sectors{from.data(), from.size()};
+    return write_whole(fd_, host_offset, {&sectors, 1});
+  }
+  void come_to(Event event, std::uint64_t host_offset, std::uint64_t length_bytes) override {
+    if (storage_ != nullptr) storage_->raise(event, host_offset, length_bytes);
+  }
+
+ private:
+  const int fd_;
+  const std::uint32_t sector_bytes_;
+  const Storage* const storage_;
+};
+
 int DirectIo::read(std::uint64_t host_offset, std::span<const iovec> into) {
   if (is_aligned_request(host_offset, into)) {
     return read_whole(fd_.get(), host_offset, into, alignment_.offset);
   }
-  return read_by_bounce(host_offset, into);
-}
-
-int DirectIo::read_by_bounce(std::uint64_t host_offset, std::span<const iovec> into) {
-  IovecCursor cursor(into);
-  const std::uint64_t sector = alignment_.offset;
-  const std::uint64_t skipped = host_offset & (sector - 1);
-  Buffer bounce(std::min(align_up(skipped + cursor.remaining(), sector), kBounceBytes));
-  while (cursor.remaining() > 0) {
-    const std::uint64_t first = align_down(host_offset, sector);
-    const std::uint64_t head = host_offset - first;
-    const std::uint64_t wanted = std::min(cursor.remaining(), bounce.size() - head);
-    const iovec aligned{bounce.data(), align_up(head + wanted, sector)};
-    if (const int error = read_whole(fd_.get(), first, {&aligned, 1}, alignment_.offset))
-      return error;
-    cursor.copy_in(bounce.span().subspan(head, wanted));
-    host_offset += wanted;
-  }
-  return 0;
+  Sectors sectors(fd_.get(), alignment_.offset, nullptr);
+  return sectors_.read(sectors, host_offset, into);
 }
 
 int DirectIo::write(std::uint64_t host_offset, std::span<const iovec> from,
@@ -100,12 +108,12 @@ int DirectIo::write(std::uint64_t host_offset, std::span<const iovec> from,
   if (length == 0) return 0;
   const auto end = checked_add(host_offset, length);
   if (!end || *end > std::numeric_limits<off_t>::max() - kMaxSectorBytes) return EFBIG;
-  if (!is_aligned(host_offset, alignment_.offset) || !is_aligned(length, alignment_.offset)) {
+  if (!sectors_.are_whole(host_offset, length)) {
     return write_padded(host_offset, from, storage);
   }
   const RangeLock::Guard guard(changes_, host_offset, *end, RangeLock::Mode::shared);
   return is_aligned_request(host_offset, from) ? write_whole(fd_.get(), host_offset, from)
-                                               : write_by_bounce(host_offset, from, storage);
+                                               : write_sectors(host_offset, from, storage);
 }
 
 int DirectIo::write_padded(std::uint64_t host_offset, std::span<const iovec> from,
@@ -117,7 +125,7 @@ int DirectIo::write_padded(std::uint64_t host_offset, std::span<const iovec> fro
   if (is_device_ || padded_end <= file_size(fd_.get())) {
     const RangeLock::Guard guard(changes_, first, padded_end, exclusive);
     if (is_device_ || padded_end <= file_size(fd_.get())) {
-      return write_by_bounce(host_offset, from, storage);
+      return write_sectors(host_offset, from, storage);
     }
   }
   // The padding grows the file and is cut off again, so nobody may write beyond it meanwhile.
@@ -126,7 +134,7 @@ int DirectIo::write_padded(std::uint64_t host_offset, std::span<const iovec> fro
   hide_beyond(true_end);
   int error = 0;
   try {
-    error = write_by_bounce(host_offset, from, storage);
+    error = write_sectors(host_offset, from, storage);
   } catch (...) {
     cut_off_beyond(true_end);
     throw;
@@ -136,51 +144,12 @@ int DirectIo::write_padded(std::uint64_t host_offset, std::span<const iovec> fro
   return !is_write_through_ || ::fdatasync(fd_.get()) == 0 ? 0 : errno;
 }
 
-/// Writes whole sectors, those at the edges completed from the file. The caller holds the range:
-/// exclusively, if there is anything to complete.
-int DirectIo::write_by_bounce(std::uint64_t host_offset, std::span<const iovec> from,
-                              const Storage* storage) {
-  IovecCursor cursor(from);
-  const std::uint64_t sector = alignment_.offset;
-  const auto complete = [&](std::uint64_t at, std::byte* into, Event before, Event after) {
-    if (storage != nullptr) storage->raise(before, at, sector);
-    const int error = read_sector(at, into);
-    if (storage != nullptr && error == 0) storage->raise(after, at, sector);
-    return error;
-  };
-  const std::uint64_t padded_bytes =
-      align_up((host_offset & (sector - 1)) + cursor.remaining(), sector);
-  Buffer bounce(std::min(padded_bytes, kBounceBytes));
-  while (cursor.remaining() > 0) {
-    const std::uint64_t first = align_down(host_offset, sector);
-    const std::uint64_t head = host_offset - first;
-    const std::uint64_t wanted = std::min(cursor.remaining(), bounce.size() - head);
-    const std::uint64_t padded = align_up(head + wanted, sector);
-    const bool cuts_last_sector = padded != head + wanted;
-    if (head != 0) {
-      if (const int error = complete(first, bounce.data(), Event::pwritev_rmw_head,
-                                     Event::pwritev_rmw_after_head)) {
-        return error;
-      }
-    }
-    if (cuts_last_sector && (head == 0 || padded > sector)) {
-      std::byte* const last = bounce.data() + (padded - sector);
-      if (const int error = complete(first + padded - sector, last, Event::pwritev_rmw_tail,
-                                     Event::pwritev_rmw_after_tail)) {
-        return error;
-      }
-    }
-    cursor.copy_out(bounce.span().subspan(head, wanted));
-    const iovec aligned{bounce.data(), padded};
-    if (const int error = write_whole(fd_.get(), first, {&aligned, 1})) return error;
-    host_offset += wanted;
-  }
-  return 0;
-}
-
-int DirectIo::read_sector(std::uint64_t host_offset, std::byte* into) noexcept {
-  const iovec sector{into, alignment_.offset};
-  return read_whole(fd_.get(), host_offset, {&sector, 1}, alignment_.offset);
+/// Completes what is no whole sector. The caller holds the range: exclusively, if there is anything
+/// to complete.
+int DirectIo::write_sectors(std::uint64_t host_offset, std::span<const iovec> from,
+                            const Storage* storage) {
+  Sectors sectors(fd_.get(), alignment_.offset, storage);
+  return sectors_.write(sectors, host_offset, from);
 }
 
 std::uint64_t DirectIo::size() const {

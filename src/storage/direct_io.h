@@ -8,9 +8,10 @@
 #include <span>
 
 #include "base/mutex.h"
+#include "base/range_lock.h"
 #include "qcowkit/storage.h"
 #include "storage/file_io.h"
-#include "storage/range_lock.h"
+#include "storage/whole_blocks.h"
 
 namespace qcowkit {
 
@@ -39,6 +40,7 @@ class DirectIo {
            bool is_write_through) noexcept
       : fd_(fd),
         alignment_(alignment),
+        sectors_(alignment.offset, kBufferBytesMax),
         is_device_(is_device),
         is_write_through_(is_write_through) {}
 
@@ -55,20 +57,20 @@ class DirectIo {
   std::uint64_t size() const;
 
  private:
+  class Sectors;
   bool is_aligned_request(std::uint64_t host_offset, std::span<const iovec> buffers) const noexcept;
-  int read_by_bounce(std::uint64_t host_offset, std::span<const iovec> into);
   int write_padded(std::uint64_t host_offset, std::span<const iovec> from, const Storage* storage);
-  int write_by_bounce(std::uint64_t host_offset, std::span<const iovec> from,
-                      const Storage* storage);
-  int read_sector(std::uint64_t host_offset, std::byte* into) noexcept;
+  int write_sectors(std::uint64_t host_offset, std::span<const iovec> from, const Storage* storage);
   void hide_beyond(std::uint64_t end) EXCLUDES(size_mutex_);
   int cut_off_beyond(std::uint64_t end) EXCLUDES(size_mutex_);
 
+  static constexpr std::uint64_t kBufferBytesMax = std::uint64_t{1} << 20;
   static constexpr std::uint64_t kNothingHidden = std::numeric_limits<std::uint64_t>::max();
 
   // Constant after construction.
   const FileDescriptor& fd_;
   const DirectAlignment alignment_;
+  const WholeBlocks sectors_;
   const bool is_device_;
   const bool is_write_through_;
 

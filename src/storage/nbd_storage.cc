@@ -15,7 +15,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "qcowkit/error.h"
-#include "storage/blkdebug.h"
+#include "storage/block_aligned_storage.h"
 #include "storage/group_flush.h"
 #include "storage/iovec_cursor.h"
 #include "storage/nbd_connection.h"
@@ -320,10 +320,7 @@ std::unique_ptr<Storage> open_nbd_storage(const NbdClientOptions& options) {
   auto storage = std::make_unique<NbdStorage>(options);
   const std::uint32_t block_bytes = storage->alignment();
   if (block_bytes == 1) return storage;
-  // Rules apart, that storage makes requests whole blocks.
-  BlkdebugOptions blocks;
-  blocks.align = block_bytes;
-  return make_blkdebug(std::move(storage), std::move(blocks));
+  return make_block_aligned_storage(std::move(storage), block_bytes);
 }
 
 }  // namespace qcowkit

@@ -8,10 +8,10 @@
 #include <utility>
 
 #include "base/buffer.h"
+#include "base/range_lock.h"
 #include "qcowkit/error.h"
 #include "storage/iovec_cursor.h"
 #include "storage/quorum_vote.h"
-#include "storage/range_lock.h"
 
 namespace qcowkit {
 

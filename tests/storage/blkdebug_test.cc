@@ -57,7 +57,7 @@ struct Fixture {
     options.say = [this](std::string_view line) { said.emplace_back(line); };
     auto owned = std::make_unique<Recorder>();
     recorder = owned.get();
-    storage = make_blkdebug(std::move(owned), std::move(options));
+    storage = make_blkdebug(std::move(owned), options);
   }
   explicit Fixture(std::string_view rules) : Fixture(parse_blkdebug_config(rules)) {}
 

@@ -14,7 +14,9 @@
 
 #include "qcowkit/error.h"
 #include "qcowkit/storage.h"
+#include "storage/blkdebug.h"
 #include "storage/blkverify_storage.h"
+#include "storage/block_aligned_storage.h"
 #include "storage/preallocate_storage.h"
 #include "storage/throttle_storage.h"
 #include "storage/window_storage.h"
@@ -131,6 +133,12 @@ std::vector<Maker> makers() {
   }));
   all.push_back(filter_maker("Preallocated", [](std::unique_ptr<Storage> child) {
     return make_preallocate_storage(std::move(child), {.align_bytes = 4096, .size_bytes = 100'000});
+  }));
+  all.push_back(filter_maker("BlockAligned", [](std::unique_ptr<Storage> child) {
+    return make_block_aligned_storage(std::move(child), 4096);
+  }));
+  all.push_back(filter_maker("Blkdebug", [](std::unique_ptr<Storage> child) {
+    return make_blkdebug(std::move(child), {.align = 512, .max_transfer = 8192});
   }));
   if (std::filesystem::is_directory("/dev/shm")) {
     all.push_back(file_maker("SharedMemoryWriteback", "/dev/shm", CacheMode::writeback));

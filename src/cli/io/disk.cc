@@ -57,11 +57,11 @@ void Disk::require_inside(std::uint64_t offset, std::uint64_t length_bytes) cons
 }
 
 /// Null where nothing is copied.
-std::unique_ptr<BusyRanges::Hold> Disk::hold_for_change(std::uint64_t offset,
+std::unique_ptr<RangeLock::Guard> Disk::hold_for_change(std::uint64_t offset,
                                                         std::uint64_t length_bytes) {
   if (!copies_on_read_) return nullptr;
-  return std::make_unique<BusyRanges::Hold>(busy_, offset, offset + length_bytes,
-                                            BusyRanges::Mode::shared);
+  return std::make_unique<RangeLock::Guard>(busy_, offset, offset + length_bytes,
+                                            RangeLock::Mode::shared);
 }
 
 void Disk::read(std::uint64_t offset, std::span<std::byte> into) {
@@ -80,7 +80,7 @@ void Disk::copy_what_is_missing(std::uint64_t offset, std::uint64_t length_bytes
   const std::uint64_t end =
       std::min((offset + length_bytes + cluster_bytes - 1) / cluster_bytes * cluster_bytes,
                image_->virtual_size());
-  const BusyRanges::Hold hold(busy_, at, end, BusyRanges::Mode::exclusive);
+  const RangeLock::Guard hold(busy_, at, end, RangeLock::Mode::exclusive);
   while (at < end) {
     const Extent extent = image_->map_layer(at, std::min(end - at, piece_bytes));
     if (extent.kind == ExtentKind::unallocated) copy(at, extent.length_bytes);

@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include "cli/io/busy_ranges.h"
+#include "base/range_lock.h"
 #include "qcowkit/image.h"
 
 namespace qcowkit::cli::io {
@@ -43,7 +43,7 @@ class Disk {
 
  private:
   void require_inside(std::uint64_t offset, std::uint64_t length_bytes) const;
-  std::unique_ptr<BusyRanges::Hold> hold_for_change(std::uint64_t offset,
+  std::unique_ptr<RangeLock::Guard> hold_for_change(std::uint64_t offset,
                                                     std::uint64_t length_bytes);
   void copy_what_is_missing(std::uint64_t offset, std::uint64_t length_bytes);
   void copy(std::uint64_t offset, std::uint64_t length_bytes);
@@ -52,7 +52,7 @@ class Disk {
   const bool copies_on_read_;
   /// A copy must not overwrite what was written since its source was read: it holds its clusters
   /// exclusively, and changes hold theirs shared.
-  BusyRanges busy_;
+  RangeLock busy_;
 };
 
 /// The error's name as the system has it: "Input/output error".

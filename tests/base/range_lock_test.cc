@@ -1,5 +1,5 @@
 // Range locks: who waits for whom.
-#include "storage/range_lock.h"
+#include "base/range_lock.h"
 
 #include <gtest/gtest.h>
 

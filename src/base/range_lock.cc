@@ -1,5 +1,5 @@
 // Which byte ranges of a file are being changed right now.
-#include "storage/range_lock.h"
+#include "base/range_lock.h"
 
 namespace qcowkit {
 
