@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "cli/io/command.h"
+#include "cli/io/command_options.h"
 #include "cli/io/complaint.h"
 #include "cli/io/disk.h"
 #include "cli/io/numbers.h"
-#include "cli/io/option_reader.h"
 #include "cli/io/report.h"
 #include "cli/io/request_arguments.h"
 
@@ -41,28 +41,19 @@ bool pretend(std::string_view kind, Session& session) {
 
 bool run_aio_read(const Words& words, Session& session) {
   bool dump = false;
+  bool is_invalid = false;
   std::optional<std::byte> pattern;
   ReportOptions report;
-  OptionReader options(words, "CiP:qv");
-  while (const auto letter = options.next()) {
-    switch (*letter) {
-      case 'C':
-        report.machine_readable = true;
-        break;
-      case 'i':
-        return pretend("read", session);
-      case 'P':
-        pattern = parse_pattern(options.value());
-        break;
-      case 'q':
-        report.quiet = true;
-        break;
-      case 'v':
-        dump = true;
-        break;
-    }
-  }
-  const Range range = parse_vector(options.operands(), session.console());
+  const Words operands = apply_options(
+      words, {
+                 flag('C', report.machine_readable),
+                 last_flag('i', is_invalid),
+                 with_value('P', [&](const std::string& text) { pattern = parse_pattern(text); }),
+                 flag('q', report.quiet),
+                 flag('v', dump),
+             });
+  if (is_invalid) return pretend("read", session);
+  const Range range = parse_vector(operands, session.console());
   const auto bytes = std::make_shared<std::vector<std::byte>>(range.length_bytes);
   start(
       session, "readv failed",
@@ -78,42 +69,12 @@ bool run_aio_read(const Words& words, Session& session) {
 
 struct AioWriteOptions {
   bool durable = false;
-  bool invalid = false;
+  bool is_invalid = false;
   bool may_unmap = false;
   bool zeroes = false;
   std::byte pattern = kDefaultPattern;
   ReportOptions report = {};
 };
-
-AioWriteOptions read_options(OptionReader& reader) {
-  AioWriteOptions options;
-  while (const auto letter = reader.next()) {
-    switch (*letter) {
-      case 'C':
-        options.report.machine_readable = true;
-        break;
-      case 'f':
-        options.durable = true;
-        break;
-      case 'i':
-        options.invalid = true;
-        return options;
-      case 'P':
-        options.pattern = parse_pattern(reader.value());
-        break;
-      case 'q':
-        options.report.quiet = true;
-        break;
-      case 'u':
-        options.may_unmap = true;
-        break;
-      case 'z':
-        options.zeroes = true;
-        break;
-    }
-  }
-  return options;
-}
 
 /// "off len": zeroes are not limited to what one buffer holds.
 Range parse_zero_range(const Words& operands, Console& console) {
@@ -122,10 +83,19 @@ Range parse_zero_range(const Words& operands, Console& console) {
 }
 
 bool run_aio_write(const Words& words, Session& session) {
-  OptionReader reader(words, "CfiP:quz");
-  const AioWriteOptions options = read_options(reader);
-  if (options.invalid) return pretend("write", session);
-  const Words& operands = reader.operands();
+  AioWriteOptions options;
+  const Words operands = apply_options(
+      words,
+      {
+          flag('C', options.report.machine_readable),
+          flag('f', options.durable),
+          last_flag('i', options.is_invalid),
+          with_value('P', [&](const std::string& text) { options.pattern = parse_pattern(text); }),
+          flag('q', options.report.quiet),
+          flag('u', options.may_unmap),
+          flag('z', options.zeroes),
+      });
+  if (options.is_invalid) return pretend("write", session);
   if (operands.size() < 2) throw WrongUsage();
   if (options.may_unmap && !options.zeroes) throw Complaint("-u requires -z to be specified");
 

@@ -4,10 +4,10 @@
 #include "cli/create_arguments.h"
 #include "cli/failure.h"
 #include "cli/io/command.h"
+#include "cli/io/command_options.h"
 #include "cli/io/complaint.h"
 #include "cli/io/disk.h"
 #include "cli/io/numbers.h"
-#include "cli/io/option_reader.h"
 #include "cli/io/report.h"
 #include "cli/io/request_arguments.h"
 #include "cli/open_arguments.h"
@@ -19,11 +19,8 @@ namespace {
 bool run_discard(const Words& words, Session& session) {
   Console& console = session.console();
   ReportOptions report;
-  OptionReader options(words, "Cq");
-  while (const auto letter = options.next()) {
-    (*letter == 'C' ? report.machine_readable : report.quiet) = true;
-  }
-  const Words& operands = options.operands();
+  const Words operands =
+      apply_options(words, {flag('C', report.machine_readable), flag('q', report.quiet)});
   if (operands.size() != 2) throw WrongUsage();
   const std::uint64_t offset = parse_number(operands[0], console);
   const std::uint64_t length_bytes = parse_number(operands[1], console);
@@ -57,14 +54,14 @@ void resize(Image& image, std::uint64_t size_bytes, Preallocation preallocation)
 
 bool run_truncate(const Words& words, Session& session) {
   Preallocation preallocation = Preallocation::off;
-  OptionReader options(words, "m:");
-  while (options.next()) {
-    const auto mode = parse_preallocation(options.value());
-    if (!mode) throw Failure(fmt::format("Invalid preallocation mode '{}'", options.value()));
+  const auto set_mode = [&](const std::string& name) {
+    const auto mode = parse_preallocation(name);
+    if (!mode) throw Failure(fmt::format("Invalid preallocation mode '{}'", name));
     preallocation = *mode;
-  }
-  if (options.operands().empty()) throw WrongUsage();
-  const std::uint64_t size_bytes = parse_number(options.operands()[0], session.console());
+  };
+  const Words operands = apply_options(words, {with_value('m', set_mode)});
+  if (operands.empty()) throw WrongUsage();
+  const std::uint64_t size_bytes = parse_number(operands[0], session.console());
   session.finish_requests();
   resize(session.image(), size_bytes, preallocation);
   return true;

@@ -7,8 +7,8 @@
 
 #include "cli/failure.h"
 #include "cli/io/command.h"
+#include "cli/io/command_options.h"
 #include "cli/io/complaint.h"
-#include "cli/io/option_reader.h"
 
 namespace qcowkit::cli::io {
 

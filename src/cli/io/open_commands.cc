@@ -3,8 +3,8 @@
 
 #include "cli/failure.h"
 #include "cli/io/command.h"
+#include "cli/io/command_options.h"
 #include "cli/io/complaint.h"
-#include "cli/io/option_reader.h"
 #include "cli/io/reopening.h"
 
 namespace qcowkit::cli::io {
@@ -17,42 +17,20 @@ void append_list(std::optional<std::string>& lists, const std::string& list) {
 
 bool run_open(const Words& words, Session& session) {
   Opening opening;
-  OptionReader options(words, "Cd:i:kno:rst:U");
-  while (const auto letter = options.next()) {
-    switch (*letter) {
-      case 'C':
-        opening.copy_on_read = true;
-        break;
-      case 'd':
-        opening.set_discard(options.value());
-        break;
-      case 'i':
-        opening.set_aio(options.value());
-        break;
-      case 'k':
-        opening.native_aio = true;
-        break;
-      case 'n':
-        opening.cache = CacheMode::none;
-        break;
-      case 'o':
-        append_list(opening.options, options.value());
-        break;
-      case 'r':
-        opening.read_only = true;
-        break;
-      case 's':
-        opening.snapshot = true;
-        break;
-      case 't':
-        opening.set_cache(options.value());
-        break;
-      case 'U':
-        opening.force_share = true;
-        break;
-    }
-  }
-  const Words& operands = options.operands();
+  const Words operands = apply_options(
+      words,
+      {
+          flag('C', opening.copy_on_read),
+          with_value('d', [&](const std::string& mode) { opening.set_discard(mode); }),
+          with_value('i', [&](const std::string& mode) { opening.set_aio(mode); }),
+          flag('k', opening.native_aio),
+          without_value('n', [&] { opening.cache = CacheMode::none; }),
+          with_value('o', [&](const std::string& list) { append_list(opening.options, list); }),
+          flag('r', opening.read_only),
+          flag('s', opening.snapshot),
+          with_value('t', [&](const std::string& mode) { opening.set_cache(mode); }),
+          flag('U', opening.force_share),
+      });
   if (operands.size() > 1) throw WrongUsage();
   if (!operands.empty()) opening.name = operands[0];
   if (session.has_image()) throw Failure("file open already, try 'help close'");
@@ -67,23 +45,21 @@ bool run_close(const Words& /*words*/, Session& session) {
 
 bool run_reopen(const Words& words, Session& session) {
   Reopening changes;
-  OptionReader options(words, "c:o:rw");
-  while (const auto letter = options.next()) {
-    switch (*letter) {
-      case 'c':
-        changes.cache = parse_cache_mode(options.value(), "cache");
-        break;
-      case 'o':
-        append_list(changes.options, options.value());
-        break;
-      case 'r':
-      case 'w':
-        if (changes.read_only) throw Failure("Only one -r/-w option may be given");
-        changes.read_only = *letter == 'r';
-        break;
-    }
-  }
-  if (!options.operands().empty()) throw WrongUsage();
+  const auto set_read_only = [&](bool read_only) {
+    if (changes.read_only) throw Failure("Only one -r/-w option may be given");
+    changes.read_only = read_only;
+  };
+  const Words operands = apply_options(
+      words,
+      {
+          with_value(
+              'c',
+              [&](const std::string& mode) { changes.cache = parse_cache_mode(mode, "cache"); }),
+          with_value('o', [&](const std::string& list) { append_list(changes.options, list); }),
+          without_value('r', [&] { set_read_only(true); }),
+          without_value('w', [&] { set_read_only(false); }),
+      });
+  if (!operands.empty()) throw WrongUsage();
   session.finish_requests();
   reopen(session.opened(), changes, session.console());
   return true;

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "cli/io/command.h"
+#include "cli/io/command_options.h"
 #include "cli/io/complaint.h"
 #include "cli/io/disk.h"
 #include "cli/io/numbers.h"
-#include "cli/io/option_reader.h"
 #include "cli/io/report.h"
 #include "cli/io/request_arguments.h"
 
@@ -76,35 +76,21 @@ bool run_read(const Words& words, Session& session) {
   Console& console = session.console();
   ReadRequest request{.name = "read"};
   VerifiedPart part;
-  OptionReader options(words, "bCl:pP:qs:v");
-  while (const auto letter = options.next()) {
-    switch (*letter) {
-      case 'b':
-        request.from_vm_state = true;
-        break;
-      case 'C':
-        request.report.machine_readable = true;
-        break;
-      case 'l':
-        part.length_bytes = parse_number(options.value(), console);
-        break;
-      case 'p':
-        break;  // has no meaning any more
-      case 'P':
-        part.pattern = parse_pattern(options.value());
-        break;
-      case 'q':
-        request.report.quiet = true;
-        break;
-      case 's':
-        part.offset = parse_number(options.value(), console);
-        break;
-      case 'v':
-        request.dump = true;
-        break;
-    }
-  }
-  const Words& operands = options.operands();
+  const auto number_to = [&console](std::optional<std::uint64_t>& number) {
+    return [&](const std::string& text) { number = parse_number(text, console); };
+  };
+  const Words operands = apply_options(
+      words,
+      {
+          flag('b', request.from_vm_state),
+          flag('C', request.report.machine_readable),
+          with_value('l', number_to(part.length_bytes)),
+          ignored('p'),
+          with_value('P', [&](const std::string& text) { part.pattern = parse_pattern(text); }),
+          flag('q', request.report.quiet),
+          with_value('s', number_to(part.offset)),
+          flag('v', request.dump),
+      });
   if (operands.size() != 2) throw WrongUsage();
   auto& [offset, length_bytes] = request.range;
   offset = parse_number(operands[0], console);
@@ -121,24 +107,14 @@ bool run_read(const Words& words, Session& session) {
 bool run_readv(const Words& words, Session& session) {
   ReadRequest request{.name = "readv"};
   std::optional<std::byte> pattern;
-  OptionReader options(words, "CP:qv");
-  while (const auto letter = options.next()) {
-    switch (*letter) {
-      case 'C':
-        request.report.machine_readable = true;
-        break;
-      case 'P':
-        pattern = parse_pattern(options.value());
-        break;
-      case 'q':
-        request.report.quiet = true;
-        break;
-      case 'v':
-        request.dump = true;
-        break;
-    }
-  }
-  request.range = parse_vector(options.operands(), session.console());
+  const Words operands = apply_options(
+      words, {
+                 flag('C', request.report.machine_readable),
+                 with_value('P', [&](const std::string& text) { pattern = parse_pattern(text); }),
+                 flag('q', request.report.quiet),
+                 flag('v', request.dump),
+             });
+  request.range = parse_vector(operands, session.console());
   if (pattern) request.expected = Verification{*pattern, 0, request.range.length_bytes};
   return read_and_tell(request, session);
 }

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "cli/io/command.h"
+#include "cli/io/command_options.h"
 #include "cli/io/complaint.h"
 #include "cli/io/disk.h"
 #include "cli/io/numbers.h"
-#include "cli/io/option_reader.h"
 #include "cli/io/pattern_file.h"
 #include "cli/io/report.h"
 #include "cli/io/request_arguments.h"
@@ -47,47 +47,6 @@ struct WriteOptions {
   ReportOptions report;
 };
 
-WriteOptions read_options(OptionReader& reader) {
-  WriteOptions options;
-  while (const auto letter = reader.next()) {
-    switch (*letter) {
-      case 'b':
-        options.to_vm_state = true;
-        break;
-      case 'c':
-        options.compressed = true;
-        break;
-      case 'C':
-        options.report.machine_readable = true;
-        break;
-      case 'f':
-        options.durable = true;
-        break;
-      case 'n':
-        options.no_fallback = true;
-        break;
-      case 'p':
-        break;  // has no meaning any more
-      case 'P':
-        options.pattern = parse_pattern(reader.value());
-        break;
-      case 'q':
-        options.report.quiet = true;
-        break;
-      case 's':
-        options.pattern_file = reader.value();
-        break;
-      case 'u':
-        options.may_unmap = true;
-        break;
-      case 'z':
-        options.zeroes = true;
-        break;
-    }
-  }
-  return options;
-}
-
 void require_sense(const WriteOptions& options) {
   if (options.to_vm_state && options.zeroes) {
     throw Complaint("-b and -z cannot be specified at the same time");
@@ -113,9 +72,22 @@ std::vector<std::byte> data_to_write(const WriteOptions& options, std::uint64_t 
 
 bool run_write(const Words& words, Session& session) {
   Console& console = session.console();
-  OptionReader reader(words, "bcCfnpP:qs:uz");
-  const WriteOptions options = read_options(reader);
-  const Words& operands = reader.operands();
+  WriteOptions options;
+  const Words operands = apply_options(
+      words,
+      {
+          flag('b', options.to_vm_state),
+          flag('c', options.compressed),
+          flag('C', options.report.machine_readable),
+          flag('f', options.durable),
+          flag('n', options.no_fallback),
+          ignored('p'),
+          with_value('P', [&](const std::string& text) { options.pattern = parse_pattern(text); }),
+          flag('q', options.report.quiet),
+          with_value('s', [&](const std::string& path) { options.pattern_file = path; }),
+          flag('u', options.may_unmap),
+          flag('z', options.zeroes),
+      });
   if (operands.size() != 2) throw WrongUsage();
   require_sense(options);
   const Range range{parse_number(operands[0], console), parse_number(operands[1], console)};
@@ -148,24 +120,14 @@ bool run_writev(const Words& words, Session& session) {
   bool durable = false;
   ReportOptions report;
   std::byte pattern = kDefaultPattern;
-  OptionReader options(words, "CfP:q");
-  while (const auto letter = options.next()) {
-    switch (*letter) {
-      case 'C':
-        report.machine_readable = true;
-        break;
-      case 'f':
-        durable = true;
-        break;
-      case 'P':
-        pattern = parse_pattern(options.value());
-        break;
-      case 'q':
-        report.quiet = true;
-        break;
-    }
-  }
-  const Range range = parse_vector(options.operands(), session.console());
+  const Words operands = apply_options(
+      words, {
+                 flag('C', report.machine_readable),
+                 flag('f', durable),
+                 with_value('P', [&](const std::string& text) { pattern = parse_pattern(text); }),
+                 flag('q', report.quiet),
+             });
+  const Range range = parse_vector(operands, session.console());
   const std::vector<std::byte> data(range.length_bytes, pattern);
   return write_and_tell("writev", range, report, session,
                         [&] { session.disk().write(range.offset, data, durable); });
