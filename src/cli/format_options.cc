@@ -15,125 +15,133 @@ namespace {
 
 using Type = FormatOption::Type;
 
-constexpr FormatOption kSize{"size", Type::size, "", "Virtual disk size"};
-constexpr FormatOption kCompat{"compat", Type::string, "",
-                               "Compatibility level (v2 [0.10] or v3 [1.1])"};
-constexpr FormatOption kBackingFile{"backing_file", Type::string, "", "File name of a base image"};
-constexpr FormatOption kBackingFormat{"backing_fmt", Type::string, "",
-                                      "Image format of the base image"};
-constexpr FormatOption kDataFile{"data_file", Type::string, "",
-                                 "File name of an external data file"};
-constexpr FormatOption kDataFileRaw{"data_file_raw", Type::boolean, "",
-                                    "The external data file must stay valid as a raw image"};
-constexpr FormatOption kEncryption{
-    "encryption", Type::boolean, "",
-    "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"};
-constexpr std::string_view kCipherAlgHelp = "Name of encryption cipher algorithm";
-constexpr std::string_view kCipherModeHelp = "Name of encryption cipher mode";
-constexpr std::string_view kIvgenAlgHelp = "Name of IV generator algorithm";
-constexpr std::string_view kIvgenHashAlgHelp = "Name of IV generator hash algorithm";
-constexpr std::string_view kHashAlgHelp = "Name of encryption hash algorithm";
-constexpr std::string_view kIterTimeHelp = "Time to spend in PBKDF in milliseconds";
-constexpr std::string_view kStateHelp = "Select new state of affected keyslots (active/inactive)";
-constexpr std::string_view kKeySlotHelp = "Select a single keyslot to modify explicitly";
-constexpr std::string_view kOldSecretHelp = "Select all keyslots that match this password";
-constexpr std::string_view kNewSecretHelp =
-    "New secret to set in the matching keyslots. Empty string to erase";
+constexpr FormatOption text(std::string_view name, std::string_view help,
+                            std::string_view default_text = "") {
+  return {name, Type::string, default_text, help};
+}
+constexpr FormatOption number(std::string_view name, std::string_view help,
+                              std::string_view default_text = "") {
+  return {name, Type::number, default_text, help};
+}
+constexpr FormatOption size(std::string_view name, std::string_view help,
+                            std::string_view default_text = "") {
+  return {name, Type::size, default_text, help};
+}
+constexpr FormatOption boolean(std::string_view name, std::string_view help,
+                               std::string_view default_text = "") {
+  return {name, Type::boolean, default_text, help};
+}
+constexpr FormatOption of_file(FormatOption option) {
+  option.belongs_to_file = true;
+  return option;
+}
+constexpr FormatOption added(FormatOption option) {
+  option.is_addition = true;
+  return option;
+}
 
-constexpr FormatOption kFilePreallocation{"preallocation", Type::string, "",
-                                          "Preallocation mode (allowed values: off, falloc, full)",
-                                          true};
-constexpr FormatOption kNoCow{"nocow", Type::boolean, "",
-                              "Turn off copy-on-write (valid only on btrfs)", true};
-constexpr FormatOption kExtentSizeHint{"extent_size_hint", Type::size, "",
-                                       "Extent size hint for the image file, 0 to disable", true};
+template <std::size_t... kSizes>
+constexpr auto join(const std::array<FormatOption, kSizes>&... lists) {
+  std::array<FormatOption, (kSizes + ...)> all{};
+  auto next = all.begin();
+  ((next = std::copy(lists.begin(), lists.end(), next)), ...);
+  return all;
+}
 
-constexpr std::array kQcow2Options = {
-    kEncryption,
-    FormatOption{"encrypt.format", Type::string, "",
-                 "Encrypt the image, format choices: 'aes', 'luks'"},
-    FormatOption{"encrypt.key-secret", Type::string, "",
-                 "ID of secret providing qcow AES key or LUKS passphrase"},
-    FormatOption{"encrypt.cipher-alg", Type::string, "", kCipherAlgHelp},
-    FormatOption{"encrypt.cipher-mode", Type::string, "", kCipherModeHelp},
-    FormatOption{"encrypt.ivgen-alg", Type::string, "", kIvgenAlgHelp},
-    FormatOption{"encrypt.ivgen-hash-alg", Type::string, "", kIvgenHashAlgHelp},
-    FormatOption{"encrypt.hash-alg", Type::string, "", kHashAlgHelp},
-    FormatOption{"encrypt.iter-time", Type::number, "", kIterTimeHelp},
-    FormatOption{"cluster_size", Type::size, "65536", "qcow2 cluster size"},
-    FormatOption{"extended_l2", Type::boolean, "off", "Extended L2 tables"},
-    FormatOption{"preallocation", Type::string, "",
-                 "Preallocation mode (allowed values: off, metadata, falloc, full)"},
-    FormatOption{"compression_type", Type::string, "zlib",
-                 "Compression method used for image cluster compression"},
-    FormatOption{"compression_level", Type::number, "",
-                 "How hard to compress (convert -c only; zlib: 1 to 9, zstd: 1 to 22)", false,
-                 true},
-    kSize,
-    kCompat,
-    kBackingFile,
-    kBackingFormat,
-    kDataFile,
-    kDataFileRaw,
-    FormatOption{"lazy_refcounts", Type::boolean, "off", "Postpone refcount updates"},
-    FormatOption{"refcount_bits", Type::number, "16", "Width of a reference count entry in bits"},
-    kNoCow,
-    kExtentSizeHint,
+constexpr std::string_view kEncryptionPrefix = "encrypt.";
+
+/// What an image that is encrypted as a whole calls the options of one that has encrypted clusters.
+template <std::size_t kCount>
+constexpr auto without_prefix(std::array<FormatOption, kCount> options) {
+  for (FormatOption& option : options) option.name.remove_prefix(kEncryptionPrefix.size());
+  return options;
+}
+
+constexpr FormatOption kSize = size("size", "Virtual disk size");
+constexpr FormatOption kBackingFile = text("backing_file", "File name of a base image");
+constexpr FormatOption kEncryption =
+    boolean("encryption",
+            "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)");
+
+constexpr std::array kLuksCreateOptions = {
+    text("encrypt.cipher-alg", "Name of encryption cipher algorithm"),
+    text("encrypt.cipher-mode", "Name of encryption cipher mode"),
+    text("encrypt.ivgen-alg", "Name of IV generator algorithm"),
+    text("encrypt.ivgen-hash-alg", "Name of IV generator hash algorithm"),
+    text("encrypt.hash-alg", "Name of encryption hash algorithm"),
+    number("encrypt.iter-time", "Time to spend in PBKDF in milliseconds"),
 };
-
-constexpr std::array kQcow2AmendOptions = {
-    FormatOption{"encrypt.state", Type::string, "", kStateHelp},
-    FormatOption{"encrypt.keyslot", Type::number, "", kKeySlotHelp},
-    FormatOption{"encrypt.old-secret", Type::string, "", kOldSecretHelp},
-    FormatOption{"encrypt.new-secret", Type::string, "", kNewSecretHelp},
-    FormatOption{"encrypt.iter-time", Type::number, "", kIterTimeHelp},
-    kSize,
-    kCompat,
-    kBackingFile,
-    kBackingFormat,
-    kDataFile,
-    kDataFileRaw,
-    FormatOption{"lazy_refcounts", Type::boolean, "", "Postpone refcount updates"},
-    FormatOption{"refcount_bits", Type::number, "", "Width of a reference count entry in bits"},
-};
-
-constexpr std::array kQcowOptions = {
-    kSize,
-    kBackingFile,
-    FormatOption{"backing_fmt", Type::string, "", "Format of the backing image"},
-    kEncryption,
-    FormatOption{"encrypt.format", Type::string, "", "Encrypt the image, format choices: 'aes'"},
-    FormatOption{"encrypt.key-secret", Type::string, "",
-                 "ID of the secret that provides the AES encryption key"},
-    kFilePreallocation,
-    kNoCow,
-    kExtentSizeHint,
-};
-
-constexpr std::array kLuksOptions = {
-    kSize,
-    FormatOption{"key-secret", Type::string, "",
-                 "ID of the secret that provides the keyslot passphrase"},
-    FormatOption{"cipher-alg", Type::string, "", kCipherAlgHelp},
-    FormatOption{"cipher-mode", Type::string, "", kCipherModeHelp},
-    FormatOption{"ivgen-alg", Type::string, "", kIvgenAlgHelp},
-    FormatOption{"ivgen-hash-alg", Type::string, "", kIvgenHashAlgHelp},
-    FormatOption{"hash-alg", Type::string, "", kHashAlgHelp},
-    FormatOption{"iter-time", Type::number, "", kIterTimeHelp},
-    kFilePreallocation,
-    kNoCow,
-    kExtentSizeHint,
-};
-
 constexpr std::array kLuksAmendOptions = {
-    FormatOption{"state", Type::string, "", kStateHelp},
-    FormatOption{"keyslot", Type::number, "", kKeySlotHelp},
-    FormatOption{"old-secret", Type::string, "", kOldSecretHelp},
-    FormatOption{"new-secret", Type::string, "", kNewSecretHelp},
-    FormatOption{"iter-time", Type::number, "", kIterTimeHelp},
+    text("encrypt.state", "Select new state of affected keyslots (active/inactive)"),
+    number("encrypt.keyslot", "Select a single keyslot to modify explicitly"),
+    text("encrypt.old-secret", "Select all keyslots that match this password"),
+    text("encrypt.new-secret", "New secret to set in the matching keyslots. Empty string to erase"),
+    number("encrypt.iter-time", "Time to spend in PBKDF in milliseconds"),
 };
 
-constexpr std::array kRawOptions = {kSize, kFilePreallocation, kNoCow, kExtentSizeHint};
+constexpr std::array kHostOptions = {
+    of_file(boolean("nocow", "Turn off copy-on-write (valid only on btrfs)")),
+    of_file(size("extent_size_hint", "Extent size hint for the image file, 0 to disable")),
+};
+/// Of files that hold a format which preallocates nothing itself.
+constexpr std::array kFileOptions = join(
+    std::array{
+        of_file(text("preallocation", "Preallocation mode (allowed values: off, falloc, full)"))},
+    kHostOptions);
+
+/// What both the creation of a qcow2 image and its amendment have, between options of their own.
+constexpr std::array kQcow2References = {
+    kSize,
+    text("compat", "Compatibility level (v2 [0.10] or v3 [1.1])"),
+    kBackingFile,
+    text("backing_fmt", "Image format of the base image"),
+    text("data_file", "File name of an external data file"),
+    boolean("data_file_raw", "The external data file must stay valid as a raw image"),
+};
+constexpr std::array kQcow2RefcountOptions = {
+    boolean("lazy_refcounts", "Postpone refcount updates", "off"),
+    number("refcount_bits", "Width of a reference count entry in bits", "16"),
+};
+
+constexpr std::array kQcow2Options = join(
+    std::array{
+        kEncryption,
+        text("encrypt.format", "Encrypt the image, format choices: 'aes', 'luks'"),
+        text("encrypt.key-secret", "ID of secret providing qcow AES key or LUKS passphrase"),
+    },
+    kLuksCreateOptions,
+    std::array{
+        size("cluster_size", "qcow2 cluster size", "65536"),
+        boolean("extended_l2", "Extended L2 tables", "off"),
+        text("preallocation", "Preallocation mode (allowed values: off, metadata, falloc, full)"),
+        text("compression_type", "Compression method used for image cluster compression", "zlib"),
+        added(number("compression_level",
+                     "How hard to compress (convert -c only; zlib: 1 to 9, zstd: 1 to 22)")),
+    },
+    kQcow2References, kQcow2RefcountOptions, kHostOptions);
+constexpr std::array kQcow2AmendOptions =
+    join(kLuksAmendOptions, kQcow2References, kQcow2RefcountOptions);
+
+constexpr std::array kQcowOptions = join(
+    std::array{
+        kSize,
+        kBackingFile,
+        text("backing_fmt", "Format of the backing image"),
+        kEncryption,
+        text("encrypt.format", "Encrypt the image, format choices: 'aes'"),
+        text("encrypt.key-secret", "ID of the secret that provides the AES encryption key"),
+    },
+    kFileOptions);
+
+constexpr std::array kLuksOptions = join(
+    std::array{
+        kSize,
+        text("key-secret", "ID of the secret that provides the keyslot passphrase"),
+    },
+    without_prefix(kLuksCreateOptions), kFileOptions);
+constexpr std::array kPlainLuksAmendOptions = without_prefix(kLuksAmendOptions);
+
+constexpr std::array kRawOptions = join(std::array{kSize}, kFileOptions);
 
 struct Format {
   std::string_view name;
@@ -143,9 +151,9 @@ struct Format {
 };
 
 constexpr std::array kFormats = {
-    Format{"qcow2", kQcow2Options, kQcow2AmendOptions, "encrypt."},
-    Format{"qcow", kQcowOptions, {}, "encrypt."},
-    Format{"luks", kLuksOptions, kLuksAmendOptions, ""},
+    Format{"qcow2", kQcow2Options, kQcow2AmendOptions, kEncryptionPrefix},
+    Format{"qcow", kQcowOptions, {}, kEncryptionPrefix},
+    Format{"luks", kLuksOptions, kPlainLuksAmendOptions, ""},
     Format{"raw", kRawOptions, {}, ""},
 };
 

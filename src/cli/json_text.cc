@@ -12,14 +12,8 @@ namespace qcowkit::cli {
 namespace {
 
 constexpr std::size_t kIndentWidth = 4;
-constexpr std::size_t kOneLine = ~std::size_t{0};
 
-/// What goes between members: a new line, or a blank where all is to stay on one.
-void append_gap(std::string& out, std::size_t indent, bool is_inside) {
-  if (indent == kOneLine) {
-    if (is_inside) out += ' ';
-    return;
-  }
+void append_new_line(std::string& out, std::size_t indent) {
   out += '\n';
   out.append(indent * kIndentWidth, ' ');
 }
@@ -34,19 +28,18 @@ void append_json(std::string& out, const Json& value, std::size_t indent) {
     return;
   }
   out += value.is_object() ? '{' : '[';
-  const std::size_t inner = indent == kOneLine ? kOneLine : indent + 1;
   bool is_first = true;
   for (const auto& [key, member] : value.items()) {
     if (!is_first) out += ',';
-    append_gap(out, inner, !is_first);
+    append_new_line(out, indent + 1);
     is_first = false;
     if (value.is_object()) {
       append_json_string(out, key);
       out += ": ";
     }
-    append_json(out, member, inner);
+    append_json(out, member, indent + 1);
   }
-  append_gap(out, indent, false);
+  append_new_line(out, indent);
   out += value.is_object() ? '}' : ']';
 }
 
@@ -56,12 +49,6 @@ std::string json_text(const Json& value) {
   std::string out;
   append_json(out, value, 0);
   out += '\n';
-  return out;
-}
-
-std::string json_line(const Json& value) {
-  std::string out;
-  append_json(out, value, kOneLine);
   return out;
 }
 

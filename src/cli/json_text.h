@@ -13,9 +13,6 @@ using Json = nlohmann::ordered_json;
 /// printable ASCII escaped. Strings may hold any bytes: what is not UTF-8 becomes U+FFFD.
 std::string json_text(const Json& value);
 
-/// `value` on one line, with a blank behind each comma and colon; characters as in `json_text`.
-std::string json_line(const Json& value);
-
 /// An object's members as lines "key: value", nested ones indented by four more blanks; dashes in
 /// keys become blanks. `indent` is in steps of four blanks.
 std::string plain_text(const Json& value, int indent);

@@ -6,10 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <limits>
 #include <system_error>
 
-#include "base/units.h"
 #include "cli/failure.h"
 #include "cli/format_options.h"
 #include "cli/trace.h"
@@ -172,20 +170,6 @@ std::string resolve_reference(const std::string& image_path, const std::string& 
   const std::size_t slash = image_path.rfind('/');
   if (slash == image_path.npos) return reference;
   return image_path.substr(0, slash + 1) + reference;
-}
-
-std::uint64_t parse_size_argument(const std::string& text, std::string_view what) {
-  constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
-  SizeProblem problem = SizeProblem::syntax;
-  const std::optional<std::uint64_t> size = parse_size(text, &problem);
-  if (size && *size <= kMax) return *size;
-  if (size || problem == SizeProblem::out_of_range) {
-    throw Failure(fmt::format("Invalid {} specified. Must be between 0 and {}.", what, kMax));
-  }
-  throw Failure(
-      fmt::format("Invalid {} specified. Use the suffixes k, M, G, T, P or E for\n"
-                  "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.",
-                  what));
 }
 
 bool wants_json(const Arguments& arguments) {

@@ -68,10 +68,6 @@ std::string local_path(const std::string& text);
 /// The path that a backing file's name means in an image in `image_path`.
 std::string resolve_reference(const std::string& image_path, const std::string& reference);
 
-/// The value of an option that is a size; `what` is what the message calls it ("image size").
-/// Throws `Failure` for malformed sizes and those of 2^63 bytes and more.
-std::uint64_t parse_size_argument(const std::string& text, std::string_view what);
-
 /// The value of --output. Throws `Failure`.
 bool wants_json(const Arguments& arguments);
 

@@ -27,8 +27,8 @@ SnapshotSelector parse_selector(const std::string& text, Console& console) {
     } else if (key == "snapshot.name") {
       selector.name = value;
     } else {
-      throw Failure::of_lines(
-          fmt::format("Invalid parameter '{}'\nFailed in parsing snapshot param '{}'", key, text));
+      throw SnapshotFailure(Failure::of_lines(
+          fmt::format("Invalid parameter '{}'\nFailed in parsing snapshot param '{}'", key, text)));
     }
   }
   return selector;
@@ -50,12 +50,12 @@ void require_snapshot(const Image& image, const SnapshotSelector& which) {
     is_there = !which.empty() && has_snapshot(image, which);
   } catch (const Error& e) {
     if (e.code() != make_error_code(Errc::unsupported)) throw;
-    throw Failure(
+    throw SnapshotFailure(Failure(
         fmt::format("Failed to load snapshot: Block format '{}' used by device '' does not support "
                     "temporarily loading internal snapshots",
-                    image.format()));
+                    image.format())));
   }
-  if (!is_there) throw Failure("Failed to load snapshot: Can't find snapshot");
+  if (!is_there) throw SnapshotFailure(Failure("Failed to load snapshot: Can't find snapshot"));
 }
 
 }  // namespace
@@ -65,13 +65,18 @@ std::unique_ptr<Image> open_source(const ImageName& name, const Secrets& secrets
                                    Console& console) {
   if (!snapshot) return open_image(name, secrets, options);
   const SnapshotSelector which = parse_selector(*snapshot, console);
-  {
-    const std::unique_ptr<Image> image = open_image(name, secrets, options);
-    require_snapshot(*image, which);
-    close_image(*image, name);
+  const auto require_in_image = [&] {
+    require_snapshot(*open_image(name, secrets, options), which);
+  };
+  if (which.empty()) require_in_image();
+  OpenOptions of_snapshot = options;
+  of_snapshot.snapshot = which;
+  try {
+    return open_image(name, secrets, of_snapshot);
+  } catch (const Failure&) {
+    require_in_image();
+    throw;
   }
-  options.snapshot = which;
-  return open_image(name, secrets, options);
 }
 
 }  // namespace qcowkit::cli

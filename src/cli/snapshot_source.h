@@ -6,11 +6,18 @@
 #include <string>
 
 #include "cli/console.h"
+#include "cli/failure.h"
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
 #include "qcowkit/image.h"
 
 namespace qcowkit::cli {
+
+/// What is wrong is the snapshot, or how it was asked for, and not the image.
+class SnapshotFailure : public Failure {
+ public:
+  explicit SnapshotFailure(const Failure& failure) : Failure(failure) {}
+};
 
 /// Opens the image, or what `snapshot`, the value of -l, says of it: "snapshot.id=ID",
 /// "snapshot.name=NAME", both, or a text that is either. Warns of words without a value. Throws

@@ -52,6 +52,9 @@ std::unique_ptr<Image> open_disk(OpenedExport& opened, const ServerArguments& se
         "aio=native was specified, but it requires cache.direct=on, which was not specified.");
   }
   const OpenOptions options = server.open_options();
+  if (server.snapshot) {
+    return open_source(opened.name, server.objects.of_nodes, options, server.snapshot, console);
+  }
   if (server.keeps_writes_aside) {
     opened.overlay = std::make_unique<io::TemporaryFile>();
     return io::open_with_overlay(*opened.overlay, opened.name, server.objects.of_nodes, options);
@@ -80,14 +83,12 @@ OpenedExport open_export(const Disk& disk, const ServerArguments& server, Consol
   try {
     opened.name = parse_image_name(disk.file, server.image_opts, server.format, &console);
     opened.image = open_disk(opened, server, console);
+  } catch (const SnapshotFailure&) {
+    throw;
   } catch (const std::exception& e) {
     const std::string_view why =
         without_prefix(e.what(), fmt::format("Could not open '{}': ", disk.file));
     throw Failure(fmt::format("Failed to blk_new_open '{}': {}", disk.file, why));
-  }
-  if (server.snapshot) {
-    opened.image = open_source(opened.name, server.objects.of_nodes, server.open_options(),
-                               server.snapshot, console);
   }
   NbdExport& exported = opened.exported;
   exported.name = disk.export_name;
