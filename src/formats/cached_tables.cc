@@ -81,13 +81,14 @@ CachedTables::Dirty CachedTables::begin_write() {
   return dirty;
 }
 
-void CachedTables::end_write(Dirty& dirty, bool succeeded, bool tables_durable) {
-  slices_.end_write(dirty.slices, succeeded);
+void CachedTables::end_write(Dirty& dirty) {
+  const bool is_done = dirty.stage == Dirty::Stage::done;
+  slices_.end_write(dirty.slices, is_done);
   ++generation_;
-  if (succeeded) return;
+  if (is_done) return;
   dirty_l1_parts_.merge(dirty.l1_parts);
   // From the barrier on, the disk's L1 table may point at them.
-  if (!tables_durable) unlinked_tables_.merge(dirty.unlinked_tables);
+  if (dirty.stage == Dirty::Stage::begun) unlinked_tables_.merge(dirty.unlinked_tables);
 }
 
 }  // namespace qcowkit

@@ -63,10 +63,14 @@ class CachedTables {
     std::vector<MetadataCache::Slice*> slices;
     std::set<std::uint64_t> l1_parts;
     std::set<std::uint64_t> unlinked_tables;  ///< host offsets
+
+    /// How far the write-back has come: whoever makes it keeps this true.
+    enum class Stage { begun, tables_durable, done };
+    Stage stage = Stage::begun;
   };
   Dirty begin_write();
-  /// `tables_durable`: the unlinked tables' slices had become durable before anything failed.
-  void end_write(Dirty& dirty, bool succeeded, bool tables_durable);
+  /// What is not done, as `dirty.stage` says, is dirty again.
+  void end_write(Dirty& dirty);
 
   /// Gives back the memory of what is cached and was not used since the last call.
   void drop_unused() noexcept { slices_.drop_unused(); }

@@ -13,6 +13,8 @@
 namespace qcowkit {
 namespace {
 
+using Stage = CachedTables::Dirty::Stage;
+
 constexpr std::uint64_t kSliceBytes = 512;
 constexpr std::uint64_t kTableBytes = 4 * kSliceBytes;
 constexpr HostOffset kL1{1024};
@@ -57,7 +59,8 @@ TEST_F(CachedTablesTest, NewTableIsWrittenApartFromWhatPointsAtIt) {
 TEST_F(CachedTablesTest, TableInUseIsWrittenWithWhatNeedsOrder) {
   link(0);
   CachedTables::Dirty dirty = tables_.begin_write();
-  tables_.end_write(dirty, true, true);
+  dirty.stage = Stage::done;
+  tables_.end_write(dirty);
   tables_.mark_dirty(*tables_.find(kTable.value + kSliceBytes));
   dirty = tables_.begin_write();
   EXPECT_TRUE(dirty.unlinked.empty());
@@ -67,10 +70,12 @@ TEST_F(CachedTablesTest, TableInUseIsWrittenWithWhatNeedsOrder) {
 TEST_F(CachedTablesTest, WhatFailedToBeWrittenIsStillDirty) {
   link(0);
   CachedTables::Dirty dirty = tables_.begin_write();
-  tables_.end_write(dirty, false, false);
+  dirty.stage = Stage::begun;
+  tables_.end_write(dirty);
   dirty = tables_.begin_write();
   EXPECT_FALSE(dirty.unlinked.empty()) << "nothing on the disk points at it";
-  tables_.end_write(dirty, false, true);
+  dirty.stage = Stage::tables_durable;
+  tables_.end_write(dirty);
   dirty = tables_.begin_write();
   EXPECT_TRUE(dirty.unlinked.empty()) << "the disk may point at it by now";
   EXPECT_FALSE(dirty.linked.empty());

@@ -279,9 +279,9 @@ ClusterMap::Dirty ClusterMap::begin_write() {
   return dirty;
 }
 
-void ClusterMap::end_write(Dirty& dirty, bool succeeded, bool tables_durable) {
+void ClusterMap::end_write(Dirty& dirty) {
   const ExclusiveLock lock(mutex_);
-  tables_.end_write(dirty, succeeded, tables_durable);
+  tables_.end_write(dirty);
   note_dirty_count();
 }
 

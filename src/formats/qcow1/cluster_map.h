@@ -68,7 +68,7 @@ class ClusterMap {
   /// For the write-back; see `CachedTables`.
   using Dirty = CachedTables::Dirty;
   Dirty begin_write();
-  void end_write(Dirty& dirty, bool succeeded, bool tables_durable);
+  void end_write(Dirty& dirty);
 
  private:
   std::uint64_t slice_offset(std::uint64_t table, GuestOffset guest_offset) const noexcept {

@@ -84,23 +84,22 @@ void Metadata::flush() {
 void Metadata::write_back(Durability durability) {
   const MutexLock lock(write_back_mutex_);
   ClusterMap::Dirty dirty = map_.begin_write();
-  bool tables_durable = false;
   try {
-    write_in_order(dirty, durability, tables_durable);
+    write_in_order(dirty, durability);
+    dirty.stage = ClusterMap::Dirty::Stage::done;
   } catch (...) {
-    map_.end_write(dirty, false, tables_durable);
+    map_.end_write(dirty);
     throw;
   }
-  map_.end_write(dirty, true, true);
+  map_.end_write(dirty);
 }
 
-void Metadata::write_in_order(ClusterMap::Dirty& dirty, Durability durability,
-                              bool& tables_durable) {
+void Metadata::write_in_order(ClusterMap::Dirty& dirty, Durability durability) {
   dirty.unlinked.write_to(storage_);
   if (!dirty.linked.empty()) {
     // Rules 1 and 2: data and new tables are durable before anything points at them.
     barrier();
-    tables_durable = true;
+    dirty.stage = ClusterMap::Dirty::Stage::tables_durable;
     dirty.linked.write_to(storage_);
   }
   if (durability == Durability::durable) {

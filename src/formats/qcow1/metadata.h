@@ -54,7 +54,7 @@ class Metadata {
  private:
   enum class Durability { ordered, durable };
   void write_back(Durability durability);
-  void write_in_order(ClusterMap::Dirty& dirty, Durability durability, bool& tables_durable);
+  void write_in_order(ClusterMap::Dirty& dirty, Durability durability);
   void barrier();
 
   // Constant after construction.

@@ -93,7 +93,7 @@ class ClusterMap {
   /// For the write-back; see `CachedTables`.
   using Dirty = CachedTables::Dirty;
   Dirty begin_write();
-  void end_write(Dirty& dirty, bool succeeded, bool tables_durable);
+  void end_write(Dirty& dirty);
 
  private:
   static constexpr std::uint64_t kSliceBytesDefault = 4096;

@@ -374,18 +374,18 @@ void Metadata::write_back_locked(Durability durability) {
   std::vector<Refcounts::DeferredFree> frees = refcounts_.take_deferred_frees();
   std::optional<ClusterMap::Dirty> map;
   std::optional<Refcounts::Dirty> refcounts;
-  bool tables_durable = false;
   try {
     map = map_.begin_write();
     if (!is_lazy()) refcounts = refcounts_.begin_write();
-    write_in_order(*map, refcounts ? &*refcounts : nullptr, durability, tables_durable);
+    write_in_order(*map, refcounts ? &*refcounts : nullptr, durability);
+    map->stage = ClusterMap::Dirty::Stage::done;
   } catch (...) {
-    if (map) map_.end_write(*map, false, tables_durable);
+    if (map) map_.end_write(*map);
     if (refcounts) refcounts_.end_write(*refcounts, false);
     refcounts_.return_deferred_frees(std::move(frees));
     throw;
   }
-  map_.end_write(*map, true, true);
+  map_.end_write(*map);
   if (refcounts) refcounts_.end_write(*refcounts, true);
   if (durability == Durability::durable) {
     reclaim(std::move(frees));
@@ -395,7 +395,7 @@ void Metadata::write_back_locked(Durability durability) {
 }
 
 void Metadata::write_in_order(ClusterMap::Dirty& map, Refcounts::Dirty* refcounts,
-                              Durability durability, bool& tables_durable) {
+                              Durability durability) {
   // Rule 3: a refcount block is durable before the refcount table points at it.
   if (refcounts != nullptr) {
     refcounts->blocks.write_to(storage_);
@@ -409,7 +409,7 @@ void Metadata::write_in_order(ClusterMap::Dirty& map, Refcounts::Dirty* refcount
   if (!map.linked.empty()) {
     // Rules 1 and 2: data, refcounts and new tables are durable before anything points at them.
     barrier();
-    tables_durable = true;
+    map.stage = ClusterMap::Dirty::Stage::tables_durable;
     map.linked.write_to(storage_);
   }
   if (durability == Durability::durable) {

@@ -132,8 +132,7 @@ class Metadata {
   enum class Durability { ordered, durable };
   void write_back(Durability durability);
   void write_back_locked(Durability durability) REQUIRES(write_back_mutex_);
-  void write_in_order(ClusterMap::Dirty& map, Refcounts::Dirty* refcounts, Durability durability,
-                      bool& tables_durable);
+  void write_in_order(ClusterMap::Dirty& map, Refcounts::Dirty* refcounts, Durability durability);
   void barrier();
   void reclaim(std::vector<Refcounts::DeferredFree> frees) REQUIRES(write_back_mutex_);
   void grow_refcount_table(std::uint64_t contiguous_clusters);

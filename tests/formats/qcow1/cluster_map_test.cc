@@ -10,6 +10,8 @@
 namespace qcowkit::qcow1 {
 namespace {
 
+using Stage = CachedTables::Dirty::Stage;
+
 constexpr std::uint64_t kCluster = 512;
 constexpr HostOffset kFirstTable{4096};
 constexpr HostOffset kSecondTable{4096 + 65536};
@@ -36,7 +38,8 @@ class Qcow1ClusterMap : public testing::Test {
       dirty.unlinked.write_to(file_);
       dirty.linked.write_to(file_);
     }
-    map_.end_write(dirty, succeeds, succeeds);
+    dirty.stage = succeeds ? Stage::done : Stage::begun;
+    map_.end_write(dirty);
   }
 
   MemoryStorage file_;
@@ -94,12 +97,14 @@ TEST_F(Qcow1ClusterMap, NewTablesAreUnlinkedUntilTheirL1EntryIsWritten) {
   EXPECT_FALSE(first.unlinked.empty());
   EXPECT_EQ(first.slices.size(), 2u);
   EXPECT_EQ(first.l1_parts.size(), 1u);
-  map_.end_write(first, true, true);
+  first.stage = Stage::done;
+  map_.end_write(first);
   replace(cluster(1), {1 << 22});
   ClusterMap::Dirty second = map_.begin_write();
   EXPECT_TRUE(second.unlinked.empty());
   EXPECT_FALSE(second.linked.empty());
-  map_.end_write(second, true, true);
+  second.stage = Stage::done;
+  map_.end_write(second);
 }
 
 TEST_F(Qcow1ClusterMap, WhatCouldNotBeWrittenIsWrittenNextTime) {
@@ -110,7 +115,8 @@ TEST_F(Qcow1ClusterMap, WhatCouldNotBeWrittenIsWrittenNextTime) {
   EXPECT_FALSE(again.unlinked.empty()) << "nothing points at the table yet";
   EXPECT_EQ(again.slices.size(), 1u);
   EXPECT_EQ(again.l1_parts.size(), 1u);
-  map_.end_write(again, true, true);
+  again.stage = Stage::done;
+  map_.end_write(again);
 }
 
 TEST_F(Qcow1ClusterMap, AllIsReadAgainAfterAReload) {

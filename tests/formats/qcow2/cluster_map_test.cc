@@ -9,6 +9,8 @@
 namespace qcowkit::qcow2 {
 namespace {
 
+using Stage = CachedTables::Dirty::Stage;
+
 constexpr std::uint64_t kCluster = 4096;
 constexpr std::uint64_t kTableCovers = kCluster / 8 * kCluster;
 constexpr HostOffset kTable{100 * kCluster};
@@ -37,7 +39,8 @@ class ClusterMapTest : public testing::Test {
     ClusterMap::Dirty dirty = map_.begin_write();
     dirty.unlinked.write_to(*storage_);
     dirty.linked.write_to(*storage_);
-    map_.end_write(dirty, true, true);
+    dirty.stage = Stage::done;
+    map_.end_write(dirty);
   }
 
   const std::shared_ptr<MemoryStorage> storage_ = test::make_engine_image({.size = 8 << 20});
@@ -166,28 +169,33 @@ TEST_F(ClusterMapTest, ANewTableIsWrittenBeforeItIsLinked) {
   EXPECT_EQ(test::field_of(*storage_, kTable.value), data(kData).descriptor);
   EXPECT_EQ(test::field_of(*storage_, header_.l1_table_offset.value), 0u);
   dirty.linked.write_to(*storage_);
-  map_.end_write(dirty, true, true);
+  dirty.stage = Stage::done;
+  map_.end_write(dirty);
 
   map(1, {data(kData)});
   dirty = map_.begin_write();
   EXPECT_TRUE(dirty.unlinked.empty()) << "it is linked by now";
   EXPECT_FALSE(dirty.linked.empty());
-  map_.end_write(dirty, true, true);
+  dirty.stage = Stage::done;
+  map_.end_write(dirty);
 }
 
 TEST_F(ClusterMapTest, AfterAFailedWriteAllIsStillToBeWritten) {
   install();
   map(0, {data(kData)});
   ClusterMap::Dirty dirty = map_.begin_write();
-  map_.end_write(dirty, false, false);
+  dirty.stage = Stage::begun;
+  map_.end_write(dirty);
   dirty = map_.begin_write();
   EXPECT_FALSE(dirty.unlinked.empty());
   EXPECT_FALSE(dirty.linked.empty());
-  map_.end_write(dirty, false, true);
+  dirty.stage = Stage::tables_durable;
+  map_.end_write(dirty);
   dirty = map_.begin_write();
   EXPECT_TRUE(dirty.unlinked.empty()) << "the disk's L1 table may point at it";
   EXPECT_FALSE(dirty.linked.empty());
-  map_.end_write(dirty, true, true);
+  dirty.stage = Stage::done;
+  map_.end_write(dirty);
 }
 
 TEST_F(ClusterMapTest, MuchThatIsDirtyWantsToBeWrittenBack) {
