@@ -4,42 +4,19 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <limits>
 #include <ostream>
 #include <string>
 #include <vector>
 
 #include "tests/crash/examine.h"
+#include "tests/crash/named_faults.h"
 #include "tests/crash/requests.h"
-#include "tests/support/fault_storage.h"
 #include "tests/support/sanitized.h"
 
 namespace qcowkit::test {
 namespace {
 
 using Kind = Request::Kind;
-
-constexpr std::uint64_t kAll = std::numeric_limits<std::uint64_t>::max();
-
-struct NamedFault {
-  const char* name;
-  Fault fault;
-  bool may_be_absorbed;  ///< the request may succeed all the same
-};
-
-// Discards are hints, and a lack of space makes the engine look for clusters to reuse.
-const NamedFault kFaults[] = {
-    {"reads", {.operations = kReads}, false},
-    {"changes", {.operations = kChanges & ~kDiscards}, false},
-    {"changes that happen all the same",
-     {.operations = kChanges & ~kDiscards, .torn_bytes = kAll},
-     false},
-    {"torn changes", {.operations = kChanges & ~kDiscards, .torn_bytes = 512}, false},
-    {"no space", {.operations = kChanges & ~kDiscards, .errno_value = ENOSPC}, true},
-    {"discards", {.operations = kDiscards}, true},
-    {"flushes", {.operations = kFlushes}, false},
-    {"everything from then on", {.operations = kAllOperations & ~kDiscards, .stays = true}, false},
-};
 
 /// A shape, and what is done to it: first undisturbed, then with faults.
 struct Workload {
@@ -160,7 +137,7 @@ TEST_P(FaultSweep, FailuresAreReportedAndHarmless) {
   }
   // Every operation of a short workload; of a long one, every few.
   constexpr std::uint64_t kStride = kIsSanitized ? 5 : 1;
-  for (const NamedFault& fault : kFaults) {
+  for (const NamedFault& fault : kNamedFaults) {
     SCOPED_TRACE(fault.name);
     for (std::uint64_t at = 1;; at += kStride) {
       SCOPED_TRACE("operation " + std::to_string(at) + " fails");

@@ -8,8 +8,7 @@
 #include <string>
 
 #include "tests/crash/crashing_image.h"
-#include "tests/crash/life_cases.h"
-#include "tests/crash/life_state.h"
+#include "tests/crash/life_fixture.h"
 #include "tests/support/guest_model.h"
 #include "tests/support/sanitized.h"
 #include "tests/support/seeds.h"
@@ -19,19 +18,8 @@ namespace {
 
 constexpr std::uint64_t kSeedsDefault = kIsSanitized ? 2 : 4;
 
-class LifeCrash : public testing::TestWithParam<LifeCase> {
+class LifeCrash : public LifeFixture {
  protected:
-  LifeCrash() : start_(prepared_files(GetParam())) {
-    const ImageFiles files = start_.clone();
-    before_ = read_state(shape(), files);
-    OpenedImage image(shape(), files, OpenedImage::Mode::read_write);
-    GetParam().operation(image.layer());
-    image.layer().close();
-    after_ = read_state(shape(), files);
-  }
-
-  static const Shape& shape() { return GetParam().shape; }
-
   /// `files` are what a crash has left.
   void examine(const ImageFiles& files, bool is_done) {
     try {
@@ -62,11 +50,6 @@ class LifeCrash : public testing::TestWithParam<LifeCase> {
     EXPECT_EQ(corruption_in(shape(), files), std::nullopt) << "used on";
     EXPECT_EQ(neither(read_state(shape(), files), expected, expected), std::nullopt) << "used on";
   }
-
- protected:
-  const ImageFiles start_;
-  LifeState before_;
-  LifeState after_;
 };
 
 TEST_P(LifeCrash, LeavesTheImageAsBeforeOrAsAfter) {

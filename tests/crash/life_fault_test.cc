@@ -3,58 +3,19 @@
 // where it is open and when it is opened again. What is written to it afterwards is kept.
 #include <gtest/gtest.h>
 
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 
-#include "tests/crash/life_cases.h"
-#include "tests/crash/life_state.h"
-#include "tests/support/fault_storage.h"
+#include "tests/crash/life_fixture.h"
+#include "tests/crash/named_faults.h"
 #include "tests/support/guest_model.h"
 #include "tests/support/sanitized.h"
 
 namespace qcowkit::test {
 namespace {
 
-constexpr std::uint64_t kAll = std::numeric_limits<std::uint64_t>::max();
-
-struct NamedFault {
-  const char* name;
-  Fault fault;
-  bool may_be_absorbed;  ///< the operation may succeed all the same
-};
-
-const NamedFault kFaults[] = {
-    {"reads", {.operations = kReads}, false},
-    {"changes", {.operations = kChanges & ~kDiscards}, false},
-    {"changes that happen all the same",
-     {.operations = kChanges & ~kDiscards, .torn_bytes = kAll},
-     false},
-    {"torn changes", {.operations = kChanges & ~kDiscards, .torn_bytes = 512}, false},
-    {"no space", {.operations = kChanges & ~kDiscards, .errno_value = ENOSPC}, true},
-    {"discards", {.operations = kDiscards}, true},
-    {"flushes", {.operations = kFlushes}, false},
-    {"everything from then on", {.operations = kAllOperations & ~kDiscards, .stays = true}, false},
-};
-
-class LifeFault : public testing::TestWithParam<LifeCase> {
- protected:
-  LifeFault() : start_(prepared_files(GetParam())) {
-    const ImageFiles files = start_.clone();
-    before_ = read_state(shape(), files);
-    OpenedImage image(shape(), files, OpenedImage::Mode::read_write);
-    GetParam().operation(image.layer());
-    image.layer().close();
-    after_ = read_state(shape(), files);
-  }
-
-  static const Shape& shape() { return GetParam().shape; }
-
-  const ImageFiles start_;
-  LifeState before_;
-  LifeState after_;
-};
+class LifeFault : public LifeFixture {};
 
 /// One run in which one fault is armed.
 class DisturbedLife {
@@ -172,7 +133,7 @@ class DisturbedLife {
 
 TEST_P(LifeFault, IsReportedAndLeavesTheImageAsBeforeOrAsAfter) {
   constexpr std::uint64_t kStride = kIsSanitized ? 4 : 1;
-  for (const NamedFault& fault : kFaults) {
+  for (const NamedFault& fault : kNamedFaults) {
     SCOPED_TRACE(fault.name);
     for (std::uint64_t at = 1;; at += kStride) {
       SCOPED_TRACE("operation " + std::to_string(at) + " fails");

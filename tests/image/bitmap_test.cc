@@ -37,11 +37,7 @@ std::shared_ptr<MemoryStorage> make_image(std::uint64_t size, std::uint64_t clus
   return storage;
 }
 
-void take_snapshot(Image& image) {
-  Image::NewSnapshot snapshot;
-  snapshot.name = "s";
-  image.create_snapshot(snapshot);
-}
+void take_snapshot(Image& image) { image.create_snapshot({.name = "s"}); }
 
 /// The dirty runs, as "begin+length" in bytes.
 std::string dirty_runs(Image& image, const std::string& name) {

@@ -34,11 +34,7 @@ class LifeChanges : public testing::Test {
     options.read_only = false;
     return Image::open(std::make_unique<FaultStorage>(storage_), options);
   }
-  void take_snapshot() {
-    Image::NewSnapshot snapshot;
-    snapshot.name = "snapshot";
-    image_->create_snapshot(snapshot);
-  }
+  void take_snapshot() { image_->create_snapshot({.name = "snapshot"}); }
   void expect_clean() {
     const CheckReport report = image_->check();
     EXPECT_EQ(report.corruptions + report.leaks + report.check_errors, 0u)

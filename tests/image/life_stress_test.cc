@@ -173,9 +173,7 @@ class LifeStress {
 
   void take_snapshot(const std::string& name) {
     if (image_->snapshots().size() >= 4) return;
-    Image::NewSnapshot snapshot;
-    snapshot.name = name;
-    image_->create_snapshot(snapshot);
+    image_->create_snapshot({.name = name});
     // What it holds is what it will hold.
     snapshots_.push_back({name, read_snapshot(name)});
   }

@@ -12,12 +12,6 @@
 namespace qcowkit {
 namespace {
 
-Image::NewSnapshot snapshot_named(const std::string& name) {
-  Image::NewSnapshot snapshot;
-  snapshot.name = name;
-  return snapshot;
-}
-
 using test::ImageKind;
 
 AmendOptions to_version(std::uint32_t version) {
@@ -49,7 +43,7 @@ class Amend : public testing::Test {
     image->write(0, test::make_content(1, 64 * kCluster));
     if (options.version == 3) image->write_zeroes(8 * kCluster, 8 * kCluster, true);
     if (options.version == 3) image->write_zeroes(32 * kCluster, 8 * kCluster, false);
-    if (options.refcount_bits > 1) image->create_snapshot(snapshot_named("kept"));
+    if (options.refcount_bits > 1) image->create_snapshot({.name = "kept"});
     image->write(4 * kCluster, test::make_content(3, 8 * kCluster));
     if (options.version == 3) image->write_zeroes(40 * kCluster, 30 * kCluster, false);
     image->close();

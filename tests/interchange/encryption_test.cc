@@ -16,12 +16,6 @@
 namespace qcowkit {
 namespace {
 
-Image::NewSnapshot snapshot_named(const std::string& name) {
-  Image::NewSnapshot snapshot;
-  snapshot.name = name;
-  return snapshot;
-}
-
 /// A way to encrypt: what it is called in options, by us and by the reference.
 struct Method {
   const char* name;
@@ -199,7 +193,7 @@ TEST_P(Encryption, SnapshotsAndResizesKeepWhatIsEncrypted) {
   std::vector<std::byte> model(kSize);
   write_here_and_there(model);
   const auto image = open();
-  image->create_snapshot(snapshot_named("kept"));
+  image->create_snapshot({.name = "kept"});
   image->write(0, test::make_content(9, kSize));
   if (GetParam().version == 3) {
     image->resize(kSize + (1u << 20), {Preallocation::metadata, false});

@@ -11,12 +11,6 @@
 namespace qcowkit {
 namespace {
 
-Image::NewSnapshot snapshot_named(const std::string& name) {
-  Image::NewSnapshot snapshot;
-  snapshot.name = name;
-  return snapshot;
-}
-
 using test::ImageKind;
 
 class Resize : public testing::TestWithParam<ImageKind> {
@@ -82,7 +76,7 @@ TEST_P(Resize, SnapshotsKeepTheirSize) {
   fill();
   const auto before = content_;
   const auto image = test::open_for_writing(path_);
-  image->create_snapshot(snapshot_named("before"));
+  image->create_snapshot({.name = "before"});
   if (GetParam().options.version < 3) {
     EXPECT_EQ(test::error_of([&] { image->resize(before.size() * 2); }).code(), Errc::unsupported);
     return;

@@ -14,12 +14,6 @@
 namespace qcowkit {
 namespace {
 
-Image::NewSnapshot snapshot_named(const std::string& name) {
-  Image::NewSnapshot snapshot;
-  snapshot.name = name;
-  return snapshot;
-}
-
 using test::ImageKind;
 using test::Operation;
 
@@ -111,13 +105,13 @@ TEST_P(Snapshots, OursAreListedReadAppliedAndDeletedByTheReference) {
   write(1);
   const auto one = test::read_by_reference(path_);
   const auto image = test::open_for_writing(path_);
-  EXPECT_EQ(image->create_snapshot(snapshot_named("one")).id, "1");
+  EXPECT_EQ(image->create_snapshot({.name = "one"}).id, "1");
   image->close();
   expect_no_errors(path_);
   write(2);
   const auto two = test::read_by_reference(path_);
   const auto again = test::open_for_writing(path_);
-  EXPECT_EQ(again->create_snapshot(snapshot_named("two")).id, "2");
+  EXPECT_EQ(again->create_snapshot({.name = "two"}).id, "2");
   again->close();
   write(3);
 
@@ -155,7 +149,7 @@ TEST_P(Snapshots, AVmStateGoesFromOneToTheOtherAndBack) {
   const auto state = test::make_content(5, 100 * 512);
   const auto image = test::open_for_writing(path_);
   image->write_vm_state(0, state);
-  Image::NewSnapshot ours = snapshot_named("ours");
+  Image::NewSnapshot ours = {.name = "ours"};
   ours.vm_state_size_bytes = state.size();
   image->create_snapshot(ours);
   image->close();

@@ -6,8 +6,8 @@
 
 #include "jobs/commit.h"
 #include "qcowkit/jobs.h"
+#include "tests/jobs/chain_fixture.h"
 #include "tests/jobs/cloning_storage.h"
-#include "tests/jobs/random_chain.h"
 #include "tests/support/crash_storage.h"
 #include "tests/support/errors.h"
 
@@ -32,24 +32,7 @@ Image& behind(Image& top, std::size_t depth) {
   return *image;
 }
 
-class Commit : public testing::Test {
- protected:
-  std::string file(const std::string& name) const { return dir_.file(name); }
-  std::string make(const std::string& name, std::uint64_t size, const std::string& backing = {},
-                   const std::string& backing_format = "qcow2") const {
-    CreateOptions options = test::qcow2_options(size);
-    options.backing_file = backing;
-    options.backing_format = backing.empty() ? "" : backing_format;
-    options.cache = CacheMode::unsafe;
-    Image::create(file(name), options);
-    return file(name);
-  }
-  static std::unique_ptr<Image> open(const std::string& path) {
-    return Image::open(path, open_for_writing(""));
-  }
-
-  const test::TempDir dir_;
-};
+class Commit : public test::ChainFixture {};
 
 // --- Content -----------------------------------------------------------------------------------
 

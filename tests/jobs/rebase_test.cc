@@ -6,7 +6,7 @@
 
 #include "jobs/rebase_plan.h"
 #include "qcowkit/jobs.h"
-#include "tests/jobs/random_chain.h"
+#include "tests/jobs/chain_fixture.h"
 #include "tests/support/crash_storage.h"
 #include "tests/support/errors.h"
 
@@ -23,21 +23,8 @@ using test::read_all;
 constexpr std::uint64_t kKiB = 1 << 10;
 constexpr std::uint64_t kMiB = 1 << 20;
 
-class Rebase : public testing::Test {
+class Rebase : public test::ChainFixture {
  protected:
-  std::string file(const std::string& name) const { return dir_.file(name); }
-  std::string make(const std::string& name, std::uint64_t size,
-                   const std::string& backing = {}) const {
-    CreateOptions options = test::qcow2_options(size);
-    options.backing_file = backing;
-    options.backing_format = backing.empty() ? "" : "qcow2";
-    options.cache = CacheMode::unsafe;
-    Image::create(file(name), options);
-    return file(name);
-  }
-  static std::unique_ptr<Image> open(const std::string& path) {
-    return Image::open(path, open_for_writing(""));
-  }
   void fill(const std::string& name, std::uint64_t offset, std::uint64_t length,
             unsigned char byte) const {
     const auto image = open(file(name));
@@ -58,8 +45,6 @@ class Rebase : public testing::Test {
     image->close();
     return open(file(name));
   }
-
-  const test::TempDir dir_;
 };
 
 class RebaseRandom : public Rebase, public testing::WithParamInterface<int> {};

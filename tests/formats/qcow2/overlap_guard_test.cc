@@ -117,11 +117,7 @@ class GuardedImage {
   void write(std::uint64_t cluster) {
     layer_->write({cluster * kCluster}, test::make_content(5, kCluster));
   }
-  void take_snapshot() {
-    Image::NewSnapshot snapshot;
-    snapshot.name = "snapshot";
-    layer_->create_snapshot(snapshot);
-  }
+  void take_snapshot() { layer_->create_snapshot({.name = "snapshot"}); }
   void set(HostOffset place, std::uint64_t value) {
     const be64 raw = value;
     image_->write(place.value, std::as_bytes(std::span(&raw, 1)));

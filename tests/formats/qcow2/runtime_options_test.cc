@@ -101,9 +101,7 @@ struct DiscardCase {
 void free_by_request(Qcow2Layer& layer) { layer.discard({0}, 4 * kCluster); }
 void free_by_zeroes(Qcow2Layer& layer) { layer.write_zeroes({0}, 4 * kCluster, true); }
 void free_by_snapshot(Qcow2Layer& layer) {
-  Image::NewSnapshot snapshot;
-  snapshot.name = "one";
-  layer.create_snapshot(snapshot);
+  layer.create_snapshot({.name = "one"});
   layer.write({0}, test::make_content(2, 4 * kCluster));
   layer.flush();
   layer.delete_snapshot({{}, "one"});

@@ -48,11 +48,7 @@ class ZeroExpansion : public testing::TestWithParam<bool> {
   void zero(std::uint64_t cluster, bool may_unmap) {
     layer_->write_zeroes({cluster * kCluster}, kCluster, may_unmap);
   }
-  void take_snapshot(const std::string& name) {
-    Image::NewSnapshot snapshot;
-    snapshot.name = name;
-    layer_->create_snapshot(snapshot);
-  }
+  void take_snapshot(const std::string& name) { layer_->create_snapshot({.name = name}); }
   std::vector<std::byte> read_all() {
     std::vector<std::byte> disk(layer_->virtual_size());
     layer_->read({0}, disk);
