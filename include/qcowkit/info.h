@@ -40,6 +40,9 @@ struct Extent {
   Storage* storage = nullptr;
   /// The file's name as the chain's image was opened (what `map` prints), null if none.
   const std::string* file = nullptr;
+  /// With `data`: its storage says that it has nothing here, without a promise of zeroes. With
+  /// `zero`: it says that these zeroes occupy space. Only servers tell of either (driver "nbd").
+  bool has_unusual_space = false;
 };
 
 /// An internal snapshot.

@@ -14,15 +14,20 @@
 
 namespace qcowkit {
 
-/// How the connection is encrypted, and how both sides prove who they are: by certificates, or by
-/// pre-shared keys where there is a file of them.
+/// How the connection is encrypted, and how both sides prove who they are: by certificates, by
+/// pre-shared keys where there is a file of them, or not at all.
 struct NbdClientTls {
   /// With "ca-cert.pem" and, where the server asks for them, "client-cert.pem" and
   /// "client-key.pem"; empty: the authorities that the system trusts.
   std::string certificates_directory = {};
   std::string psk_file = {};  ///< lines of "NAME:KEY", as psktool(1) makes them
-  std::string username = {};  ///< of the pre-shared key
+  std::string username = {};  ///< of the pre-shared key; empty: the file's first
   bool verify_peer = true;    ///< the server's certificate is looked at
+  /// Nobody proves anything: it keeps out who listens, but not who pretends to be the server.
+  bool is_anonymous = false;
+  std::string key_password = {};  ///< of an encrypted "client-key.pem"
+  /// Which protocol versions and ciphers are allowed, in GnuTLS's words; empty: "NORMAL".
+  std::string priority = {};
 };
 
 struct NbdClientOptions {
@@ -33,7 +38,12 @@ struct NbdClientOptions {
 
   std::string export_name = {};
   bool read_only = true;
+  /// What block status is asked for instead of "base:allocation", as "qemu:dirty-bitmap:NAME": its
+  /// bit 0 counts as "occupies no space", bit 1 as "reads as zeroes". The server has to offer it.
+  std::optional<std::string> meta_context = {};
   std::optional<NbdClientTls> tls = {};
+  /// Whom the server's certificate has to name; without it, `host`.
+  std::optional<std::string> tls_hostname = {};
   /// For so long, connecting is tried again where nobody listens.
   std::uint32_t open_timeout_seconds = 0;
   /// For so long, requests wait for a lost connection to be made again; 0: they fail.

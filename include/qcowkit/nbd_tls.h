@@ -17,14 +17,17 @@ struct NbdTlsOptions {
   /// key in hexadecimal, as psktool(1) makes it.
   std::string directory = {};
   bool uses_psk = false;
+  /// Nobody proves who they are, and nothing is loaded but, if it is there, "dh-params.pem".
+  bool is_anonymous = false;
+  std::string key_password = {};  ///< of an encrypted "server-key.pem"
   /// Certificates: clients have to show one that the authority in "ca-cert.pem" has signed.
   bool verify_peer = true;
-  /// Which protocol versions and ciphers are allowed, in GnuTLS's words; empty: "NORMAL".
+  /// Which protocol versions and ciphers are allowed, in GnuTLS's words; empty: "NORMAL". What
+  /// pre-shared keys and anonymous clients need is added.
   std::string priority = {};
-  /// Asked about each client that could prove who it is, by the distinguished name of its
-  /// certificate
-  /// ("CN=laptop,O=Example Org") or the name of its key; false sends it away. Called on the threads
-  /// of the connections. Empty: everybody is let in.
+  /// Asked about each client by the distinguished name of its certificate ("CN=laptop,O=Example
+  /// Org") or the name of its key, which are empty where it need not prove who it is; false sends
+  /// it away. Called on the threads of the connections. Empty: everybody is let in.
   std::function<bool(const std::string& identity)> authorise = {};
 };
 

@@ -29,6 +29,9 @@ struct ZeroOptions {
 struct StorageExtent {
   std::uint64_t length_bytes;  ///< at least 1
   bool is_hole;
+  /// Data that occupy no space, or a hole that does: what only servers tell of. `is_hole` says what
+  /// is read, all the same.
+  bool has_unusual_space = false;
 };
 
 class Storage;

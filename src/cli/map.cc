@@ -69,6 +69,12 @@ Entry to_entry(const Extent& extent, bool is_hole) {
   entry.zero = !entry.data || is_hole;
   if (!entry.compressed) entry.offset = extent.host_offset;
   entry.file = extent.file;
+  if (extent.has_unusual_space && entry.data) {
+    entry.present = entry.data = entry.zero = false;
+    entry.offset.reset();
+  } else if (extent.has_unusual_space) {
+    entry.data = true;
+  }
   return entry;
 }
 

@@ -9,9 +9,12 @@
 #include <charconv>
 #include <cstring>
 #include <iterator>
+#include <map>
+#include <utility>
 
 #include "cli/failure.h"
 #include "cli/key_values.h"
+#include "cli/option_values.h"
 
 namespace qcowkit::cli {
 
@@ -21,12 +24,20 @@ constexpr std::string_view kTypeKey = "qom-type";
 constexpr std::string_view kIdKey = "id";
 
 /// Types of the reference's that no command here has a use for.
-constexpr std::array<std::string_view, 20> kOtherTypes = {
-    "authz-list",         "authz-list-file",   "authz-pam",           "authz-simple",
-    "iothread",           "main-loop",         "memory-backend-file", "memory-backend-memfd",
-    "memory-backend-ram", "pr-manager-helper", "rng-builtin",         "rng-egd",
-    "rng-random",         "secret_keyring",    "thread-context",      "tls-cipher-suites",
-    "tls-creds-anon",     "tls-creds-psk",     "tls-creds-x509",      "x-remote-object"};
+constexpr std::array<std::string_view, 14> kOtherTypes = {"authz-pam",
+                                                          "iothread",
+                                                          "main-loop",
+                                                          "memory-backend-file",
+                                                          "memory-backend-memfd",
+                                                          "memory-backend-ram",
+                                                          "pr-manager-helper",
+                                                          "rng-builtin",
+                                                          "rng-egd",
+                                                          "rng-random",
+                                                          "secret_keyring",
+                                                          "thread-context",
+                                                          "tls-cipher-suites",
+                                                          "x-remote-object"};
 
 const ObjectType* find_type(std::span<const ObjectType> types, std::string_view name) {
   const auto found = std::ranges::find(types, name, &ObjectType::name);
@@ -139,30 +150,85 @@ void ObjectDefinition::check_id() const {
 }
 
 void ObjectDefinition::check_property(const std::string& name, const NodeOptions::Value& value) {
-  const auto found = std::ranges::find(type_->properties, name, &ObjectProperty::name);
-  if (found == type_->properties.end()) {
-    const std::string_view whole = first_part(name);
-    const bool is_part = whole != name;
-    if (is_part && values_.contains(whole)) {
-      throw Failure(fmt::format("Parameters '{}.*' used inconsistently", whole));
-    }
-    if (is_part && std::ranges::find(type_->properties, whole, &ObjectProperty::name) !=
-                       type_->properties.end()) {
-      throw Failure(fmt::format("Parameters '{}.*' are unexpected", whole));
-    }
-    throw Failure(fmt::format("Parameter '{}' is unexpected", name));
+  const std::string_view whole = first_part(name);
+  const bool is_part = whole != name;
+  const auto property = [&](std::string_view wanted) {
+    return std::ranges::find(type_->properties, wanted, &ObjectProperty::name);
+  };
+  if (const auto found = property(name); found != type_->properties.end()) {
+    return check_kind(*found, value);
   }
+  if (is_part && values_.contains(whole)) {
+    throw Failure(fmt::format("Parameters '{}.*' used inconsistently", whole));
+  }
+  if (is_part && property(whole) != type_->properties.end()) {
+    if (property(whole)->kind == ObjectProperty::Kind::list) return;  // `list` looks at it
+    throw Failure(fmt::format("Parameters '{}.*' are unexpected", whole));
+  }
+  const std::string prefix = fmt::format("{}.", whole);
+  const bool has_siblings = std::ranges::any_of(
+      type_->properties, [&](const ObjectProperty& p) { return p.name.starts_with(prefix); });
+  throw Failure(fmt::format("Parameter '{}' is unexpected", has_siblings ? name : whole));
+}
+
+void ObjectDefinition::check_kind(const ObjectProperty& property,
+                                  const NodeOptions::Value& value) const {
+  using Kind = ObjectProperty::Kind;
+  const auto require = [&](bool is_good, std::string_view expected) {
+    if (is_good) return;
+    throw Failure(
+        fmt::format("Invalid parameter type for '{}', expected: {}", property.name, expected));
+  };
   const auto* const text = std::get_if<std::string>(&value);
-  if (found->kind == ObjectProperty::Kind::text && text == nullptr) {
-    throw Failure(fmt::format("Invalid parameter type for '{}', expected: string", name));
+  switch (property.kind) {
+    case Kind::text:
+      return require(text != nullptr, "string");
+    case Kind::integer:
+      if (!is_list_) return require(std::holds_alternative<std::int64_t>(value), "integer");
+      if (!parse_integer(*text)) {
+        throw Failure(fmt::format("Parameter '{}' expects integer", property.name));
+      }
+      return;
+    case Kind::boolean:
+      if (!is_list_) return require(std::holds_alternative<bool>(value), "boolean");
+      if (!parse_boolean(*text)) {
+        throw Failure(fmt::format("Parameter '{}' expects 'on' or 'off'", property.name));
+      }
+      return;
+    case Kind::list:
+      return require(std::holds_alternative<std::nullptr_t>(value), "array");  // an empty one
   }
-  if (found->kind == ObjectProperty::Kind::text) return;
-  if (is_list_ && !parse_integer(*text)) {
-    throw Failure(fmt::format("Parameter '{}' expects integer", name));
+}
+
+std::vector<ObjectDefinition::Member> ObjectDefinition::list(std::string_view name) const {
+  std::map<std::size_t, NodeOptions::Values> by_index;
+  const std::string prefix = fmt::format("{}.", name);
+  const auto path_of = [&](std::size_t index) {
+    return is_list_ ? fmt::format("{}.{}", name, index) : fmt::format("{}[{}]", name, index);
+  };
+  for (auto at = values_.lower_bound(prefix); at != values_.end() && at->first.starts_with(prefix);
+       ++at) {
+    const std::string_view rest = std::string_view(at->first).substr(prefix.size());
+    const std::size_t dot = std::min(rest.find('.'), rest.size());
+    const std::optional<std::int64_t> index = parse_integer(rest.substr(0, dot));
+    if (!index || *index < 0) {
+      throw Failure(fmt::format("Invalid parameter type for '{}', expected: array", name));
+    }
+    const auto place = static_cast<std::size_t>(*index);
+    if (dot == rest.size()) {
+      throw Failure(
+          fmt::format("Invalid parameter type for '{}', expected: object", path_of(place)));
+    }
+    by_index[place].emplace(rest.substr(dot + 1), at->second);
   }
-  if (!is_list_ && !std::holds_alternative<std::int64_t>(value)) {
-    throw Failure(fmt::format("Invalid parameter type for '{}', expected: integer", name));
+  std::vector<Member> members;
+  for (auto& [index, values] : by_index) {
+    if (index != members.size()) {
+      throw Failure(fmt::format("Parameter '{}' missing", path_of(members.size())));
+    }
+    members.push_back({path_of(index), std::move(values)});
   }
+  return members;
 }
 
 const std::string* ObjectDefinition::text(std::string_view name) const {
@@ -175,6 +241,13 @@ std::optional<std::int64_t> ObjectDefinition::integer(std::string_view name) con
   if (found == values_.end()) return std::nullopt;
   if (const auto* const number = std::get_if<std::int64_t>(&found->second)) return *number;
   return parse_integer(std::get<std::string>(found->second));
+}
+
+std::optional<bool> ObjectDefinition::boolean(std::string_view name) const {
+  const auto found = values_.find(name);
+  if (found == values_.end()) return std::nullopt;
+  if (const auto* const flag = std::get_if<bool>(&found->second)) return *flag;
+  return parse_boolean(std::get<std::string>(found->second));
 }
 
 }  // namespace qcowkit::cli

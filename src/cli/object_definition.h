@@ -14,7 +14,7 @@ namespace qcowkit::cli {
 
 /// One property of a type of objects.
 struct ObjectProperty {
-  enum class Kind { text, integer };
+  enum class Kind { text, integer, boolean, list };  ///< list: of objects, as "rules.0.match"
 
   std::string_view name;  ///< "limits.iops-total" is part of "limits"
   Kind kind = Kind::text;
@@ -44,11 +44,21 @@ class ObjectDefinition {
   /// Null if it is not given.
   const std::string* text(std::string_view name) const;
   std::optional<std::int64_t> integer(std::string_view name) const;
+  std::optional<bool> boolean(std::string_view name) const;
+
+  /// One member of a list: its values by their names, and what messages call each.
+  struct Member {
+    std::string path;  ///< "rules.0", "rules[0]"
+    NodeOptions::Values values;
+  };
+  /// In their order. Throws `Failure` for what is no list of objects.
+  std::vector<Member> list(std::string_view name) const;
 
  private:
   void read_list(const std::string& text, std::span<const ObjectType> types);
   void check_id() const;
   void check_property(const std::string& name, const NodeOptions::Value& value);
+  void check_kind(const ObjectProperty& property, const NodeOptions::Value& value) const;
 
   NodeOptions::Values values_;
   bool is_list_ = false;  ///< all values are texts, whatever they mean

@@ -24,9 +24,11 @@ void add_throttle_group(const ObjectDefinition& definition, Objects& objects) {
 
 void add_credentials(const ObjectDefinition& definition, Objects& objects) {
   if (is_for_server(definition)) {
-    objects.tls_servers.emplace(definition.id(), make_server_credentials(definition));
+    objects.tls_servers.emplace(definition.id(),
+                                make_server_credentials(definition, objects.of_nodes));
   } else {
-    objects.of_nodes.tls_clients.emplace(definition.id(), make_client_credentials(definition));
+    objects.of_nodes.tls_clients.emplace(definition.id(),
+                                         make_client_credentials(definition, objects.of_nodes));
   }
 }
 
@@ -34,9 +36,22 @@ void add_authorisation(const ObjectDefinition& definition, Objects& objects) {
   objects.authorisations.emplace(definition.id(), make_authorisation(definition));
 }
 
-using Add = void (*)(const ObjectDefinition& definition, Objects& objects);
-constexpr std::array<Add, 6> kAdd = {add_secret,      add_throttle_group, add_credentials,
-                                     add_credentials, add_authorisation,  add_authorisation};
+/// A type of objects, and what becomes of one.
+struct Maker {
+  const ObjectType& (*type)();
+  void (*add)(const ObjectDefinition& definition, Objects& objects);
+};
+constexpr std::array kMakers = {
+    Maker{secret_type, add_secret},
+    Maker{throttle_group_type, add_throttle_group},
+    Maker{x509_credentials_type, add_credentials},
+    Maker{psk_credentials_type, add_credentials},
+    Maker{anonymous_credentials_type, add_credentials},
+    Maker{simple_authorisation_type, add_authorisation},
+    Maker{list_authorisation_type, add_authorisation},
+    Maker{list_file_authorisation_type, add_authorisation},
+    Maker{list_file_authorisation_alias, add_authorisation},
+};
 
 }  // namespace
 
@@ -49,14 +64,12 @@ bool Objects::contains(const std::string& id) const {
 Objects parse_all_objects(const std::vector<std::string>& definitions) {
   Objects objects;
   if (definitions.empty()) return objects;
-  // In the order of `kAdd`.
-  const std::array<ObjectType, kAdd.size()> types = {
-      secret_type(),          throttle_group_type(),       x509_credentials_type(),
-      psk_credentials_type(), simple_authorisation_type(), list_authorisation_type()};
+  std::vector<ObjectType> types;
+  for (const Maker& maker : kMakers) types.push_back(maker.type());
   for (const std::string& text : definitions) {
     const ObjectDefinition definition(text, types);
     const auto type = std::ranges::find(types, definition.type(), &ObjectType::name);
-    const Add add = kAdd[static_cast<std::size_t>(type - types.begin())];
+    const auto add = kMakers[static_cast<std::size_t>(type - types.begin())].add;
     if (objects.contains(definition.id())) {
       // What it is made of is looked at first, as the reference does.
       Objects unwanted;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/authorisation_objects.h"
 #include "cli/tls_objects.h"
 #include "qcowkit/node.h"
 
@@ -20,7 +21,7 @@ struct Objects {
 };
 
 /// Reads the values of all --object options: "TYPE,id=ID,..." or the same as a JSON object, of type
-/// secret, throttle-group, tls-creds-x509, tls-creds-psk, authz-simple or authz-listfile. Throws
+/// secret, throttle-group, tls-creds-{x509,psk,anon} or authz-{simple,list,list-file}. Throws
 /// `Failure` or `Error` for any other object and for what cannot be made, and `HelpText` where one
 /// of them asks for help.
 Objects parse_all_objects(const std::vector<std::string>& definitions);

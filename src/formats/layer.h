@@ -25,6 +25,7 @@ struct LayerExtent {
   bool has_host_offset = false;
   bool is_encrypted = false;           ///< data: `read_encrypted` gets at it
   std::uint32_t compressed_bytes = 0;  ///< compressed: upper bound of the stream's length
+  bool has_unusual_space = false;      ///< see `Extent`
 };
 
 /// One open image file of one format. Thread-safe but for `set_backing` and `close`. Ranges lay

@@ -20,10 +20,10 @@ constexpr std::array<std::string_view, 2> kNullStrong = {"size", "read-zeroes"};
 constexpr std::array<std::string_view, 9> kBlkdebugStrong = {
     "config",      "align",       "max-transfer", "opt-write-zero", "max-write-zero",
     "opt-discard", "max-discard", "set-state.",   "inject-error."};
-constexpr std::array<std::string_view, 11> kNbdStrong = {
+constexpr std::array<std::string_view, 12> kNbdStrong = {
     "server.",          "path",         "host",         "port",
     "export",           "tls-creds",    "tls-hostname", "tls",
-    "tls-certificates", "tls-psk-file", "tls-username"};
+    "tls-certificates", "tls-psk-file", "tls-username", "tls-verify-peer"};
 constexpr std::array<std::string_view, 4> kQuorumStrong = {"vote-threshold", "blkverify",
                                                            "rewrite-corrupted", "read-pattern"};
 constexpr std::array<std::string_view, 1> kThrottleStrong = {"throttle-group"};

@@ -109,6 +109,7 @@ Extent Image::map_layer(std::uint64_t guest_offset, std::uint64_t length_bytes) 
   extent.length_bytes = found.length_bytes;
   extent.kind = found.kind;
   extent.is_encrypted = found.is_encrypted;
+  extent.has_unusual_space = found.has_unusual_space;
   if (found.has_host_offset && !found.is_encrypted) {
     extent.host_offset = found.host_offset.value;
     extent.storage = found.storage;

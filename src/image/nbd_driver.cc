@@ -55,7 +55,10 @@ std::optional<NbdClientTls> read_tls(NodeReader& reader, const OpenOptions& opti
     const auto& known = options.objects ? options.objects->tls_clients : kNone;
     const auto found = known.find(*id);
     if (found == known.end()) {
-      throw invalid(fmt::format("No TLS credentials with id '{}'", *id));
+      const bool is_other = options.objects && (options.objects->secrets.contains(*id) ||
+                                                options.objects->throttle_groups.contains(*id));
+      throw invalid(is_other ? fmt::format("Object with id '{}' is not TLS credentials", *id)
+                             : fmt::format("No TLS credentials with id '{}'", *id));
     }
     tls = found->second;
   } else if (reader.take_boolean("tls").value_or(false)) {
@@ -63,6 +66,7 @@ std::optional<NbdClientTls> read_tls(NodeReader& reader, const OpenOptions& opti
     tls->certificates_directory = reader.take_text("tls-certificates").value_or("");
     tls->psk_file = reader.take_text("tls-psk-file").value_or("");
     tls->username = reader.take_text("tls-username").value_or("");
+    tls->verify_peer = reader.take_boolean("tls-verify-peer").value_or(true);
   }
   return tls;
 }
@@ -78,18 +82,21 @@ OpenedNode open_nbd(NodeOpener& opener, NodeReader& reader, const OpenOptions& o
   }
   nbd.export_name = reader.take_text("export").value_or("");
   nbd.tls = read_tls(reader, options);
+  nbd.tls_hostname = reader.take_text("tls-hostname");
   nbd.open_timeout_seconds =
       static_cast<std::uint32_t>(reader.take_number("open-timeout").value_or(0));
   nbd.reconnect_delay_seconds =
       static_cast<std::uint32_t>(reader.take_number("reconnect-delay").value_or(0));
+  nbd.meta_context = reader.take_text("x-dirty-bitmap");
   nbd.read_only = options.read_only;
   nbd.name = nbd_name_of(nbd);
   opener.enter_other(options, nbd.name);
 
+  const bool has_own_tls = reader.all().find("tls") != nullptr;
   OpenedNode opened;
   LabelBuilder label("nbd");
   label.add_strong_options(require_driver("nbd"), reader.all());
-  opened.label = {.exact = nbd.tls ? "" : nbd.name, .json = label.json(), .location = nbd.name};
+  opened.label = {.exact = has_own_tls ? "" : nbd.name, .json = label.json(), .location = nbd.name};
   opened.label.hides_allocation = true;
   opened.storage = open_nbd_storage(nbd);
   return opened;

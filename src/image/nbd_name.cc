@@ -70,6 +70,8 @@ struct Uri {
   std::optional<std::string> socket;
   std::string certificates;
   std::string psk_file;
+  std::string server_name;
+  std::string verify_peer;
 };
 
 void parse_query(std::string_view query, Uri& uri) {
@@ -88,6 +90,10 @@ void parse_query(std::string_view query, Uri& uri) {
       uri.psk_file = std::move(value);
     } else if (key == "tls-username") {
       uri.user = std::move(value);
+    } else if (key == "tls-hostname") {
+      uri.server_name = std::move(value);
+    } else if (key == "tls-verify-peer") {
+      uri.verify_peer = value == "true" || value == "1" ? "on" : "off";
     } else {
       throw invalid_uri();
     }
@@ -150,6 +156,8 @@ NodeOptions options_of(const Uri& uri) {
     if (!uri.certificates.empty()) options.set("tls-certificates", uri.certificates);
     if (!uri.psk_file.empty()) options.set("tls-psk-file", uri.psk_file);
     if (!uri.user.empty()) options.set("tls-username", uri.user);
+    if (!uri.server_name.empty()) options.set("tls-hostname", uri.server_name);
+    if (!uri.verify_peer.empty()) options.set("tls-verify-peer", uri.verify_peer);
   }
   return options;
 }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <string>
 
 #include "qcowkit/error.h"
 #include "storage/nbd_handle.h"
@@ -17,7 +18,9 @@ namespace qcowkit {
 
 namespace {
 
-constexpr const char* kAllocationContext = "base:allocation";
+std::string context_of(const NbdClientOptions& options) {
+  return options.meta_context.value_or("base:allocation");
+}
 
 int last_errno(const NbdLibrary& nbd) {
   const int code = nbd.get_errno();
@@ -31,7 +34,7 @@ NbdConnection::NbdConnection(const NbdClientOptions& options) : nbd_(NbdLibrary:
   if (wake_fd_ < 0) throw os_error(errno, "eventfd");
   try {
     connect(options);
-    ask_facts();
+    ask_facts(options);
   } catch (...) {
     nbd_.close(handle_);
     ::close(wake_fd_);
@@ -48,15 +51,15 @@ void NbdConnection::connect(const NbdClientOptions& options) {
   handle_ = nbd_.create();
   if (handle_ == nullptr) throw last_nbd_error(nbd_);
   require_nbd(nbd_, nbd_.set_export_name(handle_, options.export_name.c_str()));
-  require_nbd(nbd_, nbd_.add_meta_context(handle_, kAllocationContext));
+  require_nbd(nbd_, nbd_.add_meta_context(handle_, context_of(options).c_str()));
   // Buffers are filled or the request fails; clearing them before would be wasted. What is asked is
   // right already.
   require_nbd(nbd_, nbd_.set_pread_initialize(handle_, false));
   require_nbd(nbd_, nbd_.set_strict_mode(handle_, 0));
-  connect_to_server(nbd_, handle_, options);
+  relay_ = connect_to_server(nbd_, handle_, options);
 }
 
-void NbdConnection::ask_facts() {
+void NbdConnection::ask_facts(const NbdClientOptions& options) {
   const std::int64_t size = nbd_.get_size(handle_);
   if (size < 0) throw last_nbd_error(nbd_);
   facts_.size_bytes = static_cast<std::uint64_t>(size);
@@ -79,7 +82,8 @@ void NbdConnection::ask_facts() {
   facts_.can_zero = nbd_.can_zero(handle_) > 0;
   facts_.can_fast_zero = nbd_.can_fast_zero(handle_) > 0;
   facts_.can_multi_conn = nbd_.can_multi_conn(handle_) > 0;
-  facts_.has_status = nbd_.can_meta_context(handle_, kAllocationContext) > 0;
+  facts_.has_status = nbd_.can_meta_context(handle_, context_of(options).c_str()) > 0;
+  if (options.meta_context && !facts_.has_status) throw os_error(EINVAL, "Could not open image");
 }
 
 int NbdConnection::run(std::span<NbdRequest> requests) {

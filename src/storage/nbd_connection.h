@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "base/mutex.h"
 #include "storage/nbd_library.h"
 #include "storage/nbd_storage.h"
+#include "storage/nbd_tls_relay.h"
 
 namespace qcowkit {
 
@@ -39,7 +41,7 @@ struct NbdFacts {
   bool can_zero = false;
   bool can_fast_zero = false;
   bool can_multi_conn = false;
-  bool has_status = false;  ///< "base:allocation"
+  bool has_status = false;  ///< the server tells of `NbdClientOptions::meta_context`
 };
 
 /// Thread-safe. A thread whose requests are under way either waits on the socket for all, or sleeps
@@ -74,7 +76,7 @@ class NbdConnection {
   };
 
   void connect(const NbdClientOptions& options);
-  void ask_facts();
+  void ask_facts(const NbdClientOptions& options);
   int submit(NbdRequest& request) REQUIRES(mutex_);
   void sleep(Batch& batch) REQUIRES(mutex_);
   void wait_on_socket() REQUIRES(mutex_);
@@ -89,6 +91,7 @@ class NbdConnection {
 
   // Constant after construction.
   const NbdLibrary& nbd_;
+  std::unique_ptr<NbdTlsRelay> relay_;
   nbd_handle* handle_ = nullptr;
   int wake_fd_ = -1;  ///< an event that ends the wait on the socket
   NbdFacts facts_;

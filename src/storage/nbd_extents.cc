@@ -14,7 +14,8 @@ std::optional<StorageExtent> NbdExtents::look_up(std::uint64_t host_offset,
   }
   const auto run = std::upper_bound(runs_.begin(), runs_.end(), host_offset,
                                     [](std::uint64_t at, const Run& r) { return at < r.end; });
-  return StorageExtent{std::min(length_bytes, run->end - host_offset), run->is_hole};
+  return StorageExtent{std::min(length_bytes, run->end - host_offset), run->is_hole,
+                       run->has_unusual_space};
 }
 
 std::optional<StorageExtent> NbdExtents::find(std::uint64_t host_offset,
@@ -36,10 +37,13 @@ StorageExtent NbdExtents::Question::answer(std::uint64_t first,
   for (std::size_t i = 0; i + 1 < entries.size(); i += 2) {
     end += entries[i];
     const bool is_hole = (entries[i + 1] & LIBNBD_STATE_ZERO) != 0;
-    if (!runs.empty() && runs.back().is_hole == is_hole) {
+    const bool has_space = (entries[i + 1] & LIBNBD_STATE_HOLE) == 0;
+    const bool is_unusual = is_hole == has_space;
+    if (!runs.empty() && runs.back().is_hole == is_hole &&
+        runs.back().has_unusual_space == is_unusual) {
       runs.back().end = end;
     } else if (entries[i] > 0) {
-      runs.push_back({end, is_hole});
+      runs.push_back({end, is_hole, is_unusual});
     }
   }
   const MutexLock lock(extents_.mutex_);

@@ -60,6 +60,7 @@ class NbdExtents {
   struct Run {
     std::uint64_t end;  ///< where the next one starts
     bool is_hole;
+    bool has_unusual_space;  ///< see `StorageExtent`
   };
   std::optional<StorageExtent> look_up(std::uint64_t host_offset, std::uint64_t length_bytes) const
       REQUIRES(mutex_);

@@ -1,9 +1,12 @@
 // What all uses of a handle of libnbd share: its errors, and how it is connected.
 #pragma once
 
+#include <memory>
+
 #include "qcowkit/error.h"
 #include "qcowkit/nbd_client.h"
 #include "storage/nbd_library.h"
+#include "storage/nbd_tls_relay.h"
 
 namespace qcowkit {
 
@@ -13,7 +16,9 @@ Error last_nbd_error(const NbdLibrary& nbd);
 /// Throws `last_nbd_error` if `result`, which a function of libnbd has returned, says so.
 void require_nbd(const NbdLibrary& nbd, int result);
 
-/// Connects as `options` say where and how, with TLS if that is wanted. Throws `Error`.
-void connect_to_server(const NbdLibrary& nbd, nbd_handle* handle, const NbdClientOptions& options);
+/// Connects as `options` say where and how. With TLS, returns what is to live as long as `handle`,
+/// and to go after it is closed. Throws `Error`.
+std::unique_ptr<NbdTlsRelay> connect_to_server(const NbdLibrary& nbd, nbd_handle* handle,
+                                               const NbdClientOptions& options);
 
 }  // namespace qcowkit

@@ -17,18 +17,12 @@ struct NbdLibrary {
   decltype(&::nbd_get_errno) get_errno;
 
   decltype(&::nbd_set_export_name) set_export_name;
-  decltype(&::nbd_set_tls) set_tls;
-  decltype(&::nbd_set_tls_certificates) set_tls_certificates;
-  decltype(&::nbd_set_tls_psk_file) set_tls_psk_file;
-  decltype(&::nbd_set_tls_username) set_tls_username;
-  decltype(&::nbd_set_tls_verify_peer) set_tls_verify_peer;
   decltype(&::nbd_set_pread_initialize) set_pread_initialize;
   decltype(&::nbd_set_strict_mode) set_strict_mode;
   decltype(&::nbd_add_meta_context) add_meta_context;
   decltype(&::nbd_set_opt_mode) set_opt_mode;
   decltype(&::nbd_set_full_info) set_full_info;
-  decltype(&::nbd_connect_unix) connect_unix;
-  decltype(&::nbd_connect_tcp) connect_tcp;
+  decltype(&::nbd_connect_socket) connect_socket;
   decltype(&::nbd_shutdown) shutdown;
 
   decltype(&::nbd_opt_list) opt_list;

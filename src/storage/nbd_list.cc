@@ -69,11 +69,12 @@ void ask(const NbdLibrary& nbd, nbd_handle* handle, NbdExportInfo& info) {
 
 std::vector<NbdExportInfo> list_nbd_exports(const NbdClientOptions& options) {
   const NbdLibrary& nbd = NbdLibrary::get();
+  std::unique_ptr<NbdTlsRelay> relay;  // goes after the handle
   const Handle handle(nbd.create(), CloseHandle{&nbd});
   if (!handle) throw last_nbd_error(nbd);
   require_nbd(nbd, nbd.set_opt_mode(handle.get(), true));
   require_nbd(nbd, nbd.set_full_info(handle.get(), true));
-  connect_to_server(nbd, handle.get(), options);
+  relay = connect_to_server(nbd, handle.get(), options);
   std::vector<NbdExportInfo> exports;
   require_nbd(nbd, nbd.opt_list(handle.get(), {add_export, &exports, nullptr}));
   for (NbdExportInfo& info : exports) ask(nbd, handle.get(), info);

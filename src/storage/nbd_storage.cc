@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -35,16 +36,24 @@ constexpr std::size_t kBusyRequests = 8;
 constexpr std::uint64_t kLengthMax = 1 << 30;
 constexpr std::uint64_t kZeroBufferBytes = 1 << 20;
 
-/// Tries again until the time is over where nobody listens yet.
-std::shared_ptr<NbdConnection> connect(const NbdClientOptions& options, std::uint32_t seconds) {
-  const Clock::time_point deadline = Clock::now() + std::chrono::seconds(seconds);
+/// True where it may help to wait: nobody listens yet, or the server is on its way out.
+bool may_pass(const Error& error) {
+  return error.code() == std::errc::connection_refused ||
+         error.code() == std::errc::no_such_file_or_directory ||
+         error.code() == std::errc::connection_reset || error.code() == std::errc::broken_pipe ||
+         error.code() == std::errc::not_connected || error.code() == std::errc::timed_out ||
+         error.code() == std::errc::host_unreachable ||
+         error.code() == std::errc::network_unreachable;
+}
+
+/// Tries at least once, and again until the deadline.
+std::shared_ptr<NbdConnection> connect(const NbdClientOptions& options,
+                                       Clock::time_point deadline) {
   for (;;) {
     try {
       return std::make_shared<NbdConnection>(options);
     } catch (const Error& error) {
-      const bool may_come = error.code() == std::errc::connection_refused ||
-                            error.code() == std::errc::no_such_file_or_directory;
-      if (!may_come || Clock::now() + kRetryInterval > deadline) throw;
+      if (!may_pass(error) || Clock::now() + kRetryInterval > deadline) throw;
     }
     std::this_thread::sleep_for(kRetryInterval);
   }
@@ -54,7 +63,8 @@ class NbdStorage final : public Storage {
  public:
   explicit NbdStorage(const NbdClientOptions& options)
       : options_(options),
-        connections_{connect(options, options.open_timeout_seconds)},
+        connections_{
+            connect(options, Clock::now() + std::chrono::seconds(options.open_timeout_seconds))},
         facts_(connections_.front()->facts()) {
     if (!options.read_only && facts_.is_read_only) {
       throw Error(std::make_error_code(std::errc::permission_denied),
@@ -95,6 +105,7 @@ class NbdStorage final : public Storage {
   const NbdClientOptions options_;
   mutable Mutex mutex_;
   mutable std::vector<std::shared_ptr<NbdConnection>> connections_ GUARDED_BY(mutex_);
+  mutable std::optional<Clock::time_point> lost_since_ GUARDED_BY(mutex_);
   const NbdFacts facts_;
 
   mutable NbdExtents extents_;
@@ -140,16 +151,20 @@ std::shared_ptr<NbdConnection> NbdStorage::choose() const {
   }
 }
 
-/// Makes a lost connection again. Throws where that takes too long, or the export is another.
+/// Makes a lost connection again. Throws where that takes too long, or the export is another. The
+/// time counts from the loss: when it is over, requests fail at once until the server is back.
 void NbdStorage::replace(const std::shared_ptr<NbdConnection>& lost) const {
   const MutexLock lock(mutex_);
   const auto place = std::find(connections_.begin(), connections_.end(), lost);
   if (place == connections_.end()) return;  // somebody else has
-  std::shared_ptr<NbdConnection> connection = connect(options_, options_.reconnect_delay_seconds);
+  if (!lost_since_) lost_since_ = Clock::now();
+  std::shared_ptr<NbdConnection> connection =
+      connect(options_, *lost_since_ + std::chrono::seconds(options_.reconnect_delay_seconds));
   if (connection->facts().size_bytes != facts_.size_bytes) {
     throw Error(Errc::in_use,
                 fmt::format("{}: the server has come back with another size", options_.name));
   }
+  lost_since_.reset();
   *place = std::move(connection);
 }
 

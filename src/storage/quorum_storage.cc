@@ -206,7 +206,7 @@ StorageExtent QuorumStorage::extent_at(std::uint64_t host_offset,
   for (const auto& child : children_) {
     const StorageExtent extent = child->extent_at(host_offset, common.length_bytes);
     if (!extent.is_hole && common.is_hole) {
-      common = extent;
+      common = {extent.length_bytes, false};
     } else if (extent.is_hole == common.is_hole) {
       common.length_bytes = std::min(common.length_bytes, extent.length_bytes);
     }

@@ -52,6 +52,9 @@ TEST(NbdName, EncryptedUris) {
             "tls-username=alice");
   EXPECT_EQ(options_of("nbds://h/?tls-certificates=/pki"),
             "server.host=h,server.port=10809,server.type=inet,tls=on,tls-certificates=/pki");
+  EXPECT_EQ(options_of("nbds://h/?tls-hostname=other&tls-verify-peer=false"),
+            "server.host=h,server.port=10809,server.type=inet,tls=on,tls-hostname=other,"
+            "tls-verify-peer=off");
 }
 
 TEST(NbdName, WhatMakesNoSenseIsRefused) {

@@ -125,6 +125,34 @@ TEST_F(NbdStorage, HolesAreKnownWithoutReading) {
   EXPECT_TRUE(storage->extent_at(1 << 30, 100).is_hole);
 }
 
+TEST_F(NbdStorage, HolesAreToldFromZeroes) {
+  serve({"eval", "get_size=echo 4M", "pread=head -c $3 /dev/zero", "can_extents=exit 0",
+         "extents=echo 0 1M hole; echo 1M 1M zero; echo 2M 1M hole,zero; echo 3M 1M"});
+  const auto storage = open_nbd_storage(options(/*read_only=*/true));
+  struct Expected {
+    bool is_hole;
+    bool has_unusual_space;
+  };
+  std::uint64_t offset = 0;
+  for (const Expected& expected :
+       {Expected{false, true}, Expected{true, true}, Expected{true, false}, Expected{}}) {
+    const StorageExtent extent = storage->extent_at(offset, kSize - offset);
+    EXPECT_EQ(extent.length_bytes, 1u << 20) << offset;
+    EXPECT_EQ(extent.is_hole, expected.is_hole) << offset;
+    EXPECT_EQ(extent.has_unusual_space, expected.has_unusual_space) << offset;
+    offset += 1 << 20;
+  }
+}
+
+TEST_F(NbdStorage, ContextsThatAreAskedForHaveToBeThere) {
+  serve({"memory", "4M"});
+  NbdClientOptions curious = options();
+  curious.meta_context = "base:allocation";
+  EXPECT_TRUE(open_nbd_storage(curious)->extent_at(0, kSize).is_hole);
+  curious.meta_context = "qemu:dirty-bitmap:none";
+  EXPECT_EQ(error_of([&] { open_nbd_storage(curious); }).code(), std::errc::invalid_argument);
+}
+
 TEST_F(NbdStorage, WritesAreSeenInTheAllocationAtOnce) {
   serve({"memory", "64M"});
   const auto storage = open_nbd_storage(options());
@@ -250,6 +278,28 @@ TEST_F(NbdStorage, ConnectionsAreMadeAgainWhereThatIsWanted) {
   storage->flush();  // nothing was lost
   storage->write(0, bytes);
   storage->flush();
+}
+
+TEST_F(NbdStorage, RequestsFailAtOnceWhenTheTimeForReconnectingIsOver) {
+  const std::string file = directory_.file("disk");
+  std::ofstream(file).close();
+  std::filesystem::resize_file(file, kSize);
+  serve({"file", file});
+  NbdClientOptions patient = options();
+  patient.reconnect_delay_seconds = 1;
+  const auto storage = open_nbd_storage(patient);
+  read(*storage, 0, 512);
+  stop_server();
+  using Clock = std::chrono::steady_clock;
+  const auto lost = Clock::now();
+  EXPECT_THROW(read(*storage, 0, 512), Error);
+  EXPECT_GE(Clock::now() - lost, std::chrono::milliseconds(700));
+  const auto later = Clock::now();
+  for (int request = 0; request < 5; ++request) EXPECT_THROW(read(*storage, 0, 512), Error);
+  EXPECT_LT(Clock::now() - later, std::chrono::seconds(2));  // not five
+  serve({"file", file});
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_EQ(read(*storage, 0, 512), Bytes(512));
 }
 
 TEST_F(NbdStorage, FlushFailsOnceAcknowledgedWritesMayBeLostWithTheServer) {

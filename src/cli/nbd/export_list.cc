@@ -59,6 +59,7 @@ NbdClientOptions client_options(const Arguments& arguments) {
     }
     options.tls = found->second;
   }
+  options.tls_hostname = arguments.value("--tls-hostname");
   return options;
 }
 

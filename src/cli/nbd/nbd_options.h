@@ -50,7 +50,7 @@ inline constexpr std::array kOptions = {
                "send clients away that have not chosen an export by then (10); 0: no limit"},
     OptionSpec{'\0', "fork", "", "return when the server is running, in the background"},
     OptionSpec{'\0', "pid-file", "PATH", "write the server's process id to this file"},
-    OptionSpec{'\0', "selinux-label", "LABEL", "accepted; has no effect"},
+    OptionSpec{'\0', "selinux-label", "LABEL", "label the socket that is listened on for SELinux"},
     OptionSpec{'v', "verbose", "", "tell of what goes wrong with clients"},
     OptionSpec{'T', "trace", "PATTERN", "print the engine's events as they happen"},
     OptionSpec{'V', "version", "", "print the version"},

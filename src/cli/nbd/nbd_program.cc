@@ -17,6 +17,7 @@
 #include "cli/nbd/nbd_options.h"
 #include "cli/nbd/partition.h"
 #include "cli/nbd/server_arguments.h"
+#include "cli/nbd/socket_label.h"
 #include "cli/nbd/sockets.h"
 #include "cli/open_arguments.h"
 #include "cli/option_error.h"
@@ -194,6 +195,7 @@ int serve(const Arguments& arguments, bool takes_many, Console& console) {
   if (server_arguments.forks) background = std::make_unique<Background>();
 
   if (sockets.empty() && (!device || server_arguments.address.socket_path)) {
+    const SocketLabel label(arguments.value("--selinux-label"));
     sockets = listen_at(server_arguments.address);
   }
   std::vector<OpenedExport> exports;

@@ -23,6 +23,7 @@ LayerExtent RawLayer::map(GuestOffset guest_offset, std::uint64_t length_bytes) 
   LayerExtent extent;
   extent.kind = found.is_hole ? ExtentKind::zero : ExtentKind::data;
   extent.length_bytes = found.length_bytes;
+  extent.has_unusual_space = found.has_unusual_space;
   const StoragePlace place = storage_->place_of(guest_offset.value);
   extent.host_offset = {place.host_offset};
   extent.storage = place.storage;

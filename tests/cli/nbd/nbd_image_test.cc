@@ -32,6 +32,17 @@ class NbdImage : public NbdProgram {
     EXPECT_EQ(ours.err, reference.err) << words.back();
     EXPECT_EQ(ours.exit_code, reference.exit_code) << words.back();
   }
+  /// The JSON form, which has a key more than the reference's.
+  void expect_same_map(const std::string& options) const {
+    const Words words = {"map", "--output=json", "--image-opts", options};
+    CommandResult reference = run({"qemu-img", words[0], words[1], words[2], words[3]});
+    CommandResult ours = qcow(words);
+    ours.out = std::regex_replace(ours.out, std::regex(", \"compressed\": false"), "");
+    reference.err = std::regex_replace(reference.err, std::regex("qemu-img:"), "qcow:");
+    EXPECT_EQ(ours.out, reference.out) << options;
+    EXPECT_EQ(ours.err, reference.err) << options;
+    EXPECT_EQ(ours.exit_code, reference.exit_code) << options;
+  }
 };
 
 TEST_F(NbdImage, DisksAreCopiedFromAndToServers) {
@@ -80,6 +91,49 @@ TEST_F(NbdImage, WhatIsToldOfThemIsTheSame) {
         "driver=nbd,path=" + socket() + ",tls-creds=none"}) {
     expect_same_as_reference({"info", "--image-opts", options});
   }
+}
+
+TEST_F(NbdImage, DirtyBitmapsAreMappedAsTheReferenceDoes) {
+  make_image("a.qcow2", "4M");
+  expect_ok({"qemu-img", "bitmap", "--add", "-g", "64k", file("a.qcow2"), "b0"});
+  write_pattern("a.qcow2", {"write -P 1 0 1M", "write -P 2 2M 100k"});
+  expect_ok({"qemu-img", "bitmap", "--disable", file("a.qcow2"), "b0"});
+  write_pattern("a.qcow2", {"write -P 3 3M 64k"});
+  const std::string path = "server.type=unix,server.path=" + socket();
+  for (const Words& server : {Words{test::tool(), "nbd"}, Words{"qemu-nbd"}}) {
+    Words words = server;
+    words.insert(words.end(), {"-t", "-r", "-e", "0", "-k", socket(), "-f", "qcow2", "-A", "-B",
+                               "b0", file("a.qcow2")});
+    start(words);
+    for (const std::string context :
+         {"qemu:dirty-bitmap:b0", "qemu:allocation-depth", "base:allocation",
+          "qemu:dirty-bitmap:none", "qemu:dirty-bitmap:", "foo:bar", "foo", ""}) {
+      const std::string options = ",x-dirty-bitmap=" + context;
+      expect_same_as_reference({"map", "--image-opts", "driver=nbd," + path + options});
+      expect_same_map("driver=nbd," + path + options);
+      expect_same_map("driver=raw,offset=64k,size=2M,file.driver=nbd,file.path=" + socket() +
+                      ",file.x-dirty-bitmap=" + context);
+    }
+    // What is dirty is read all the same.
+    expect_done({"convert", "-O", "raw", "--image-opts",
+                 "driver=nbd," + path + ",x-dirty-bitmap=qemu:dirty-bitmap:b0", file("b.raw")});
+    expect_ok({"qemu-img", "compare", file("a.qcow2"), file("b.raw")});
+  }
+}
+
+TEST_F(NbdImage, HolesThatAreNoZeroesAreMappedAndReadAsTheReferenceDoes) {
+  if (!have_command("nbdkit")) GTEST_SKIP() << "nbdkit is not installed";
+  start({"nbdkit", "--foreground", "--unix", socket(), "eval", "get_size=echo 4M",
+         "pread=head -c $3 /dev/zero | tr '\\0' Q", "can_extents=exit 0",
+         "extents=echo 0 1M hole; echo 1M 1M zero; echo 2M 1M hole,zero; echo 3M 1M"});
+  expect_same_as_reference({"map", "--image-opts", "driver=nbd,path=" + socket()});
+  expect_same_map("driver=nbd,path=" + socket());
+  for (const std::string& program : {std::string("qemu-img"), test::tool()}) {
+    const std::string copy = file(program == "qemu-img" ? "reference.raw" : "ours.raw");
+    expect_ok(
+        {program, "convert", "-O", "raw", "--image-opts", "driver=nbd,path=" + socket(), copy});
+  }
+  expect_ok({"cmp", file("reference.raw"), file("ours.raw")});
 }
 
 TEST_F(NbdImage, NamesThatMakeNoSenseAreRefusedAlike) {

@@ -1,0 +1,23 @@
+// --object authz-simple, authz-list, authz-list-file: who is let in.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "cli/object_definition.h"
+
+namespace qcowkit::cli {
+
+/// The properties that definitions may have.
+const ObjectType& simple_authorisation_type();
+const ObjectType& list_authorisation_type();
+const ObjectType& list_file_authorisation_type();
+/// The same by the name that the reference's documentation has for it.
+const ObjectType& list_file_authorisation_alias();
+
+/// True for identities that are let in. Thread-safe.
+using Authorisation = std::function<bool(const std::string& identity)>;
+/// Throws `Failure` for what is missing or makes no sense.
+Authorisation make_authorisation(const ObjectDefinition& definition);
+
+}  // namespace qcowkit::cli
