@@ -55,7 +55,13 @@ int run(const Arguments& arguments, Console& console) {
   }
 
   const bool shows_progress = arguments.has("-p") && !arguments.has("-q");
-  AmendOptions changes = amend_options_from(list, *image, secrets, console.program());
+  AmendOptions changes;
+  try {
+    changes = amend_options_from(list, *image, secrets, console.program());
+  } catch (const Failure&) {
+    if (shows_progress) console.write("\n");  // the end of a line that has not begun
+    throw;
+  }
   changes.force = arguments.has("--force");
   Progress progress(console, Progress::mode(!shows_progress, shows_progress));
   changes.progress = progress.sink();

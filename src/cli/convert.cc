@@ -134,6 +134,12 @@ std::uint32_t parse_workers(const Arguments& arguments) {
   return static_cast<std::uint32_t>(*count);
 }
 
+/// 0: no limit.
+std::uint64_t parse_rate(const Arguments& arguments) {
+  const std::optional<std::string> rate = arguments.value("-r");
+  return rate ? size_argument(*rate, "rate limit") : 0;
+}
+
 /// -B and -F, put into the list of -o options.
 void merge_backing_file(CreateArguments& wanted, const Arguments& arguments,
                         std::size_t source_count) {
@@ -294,18 +300,15 @@ int run(const Arguments& arguments, Console& console) {
   const std::string list = join_option_lists(arguments.all("-o"));
   const std::vector<std::string>& names = arguments.positional();
   const Secrets secrets = parse_secrets(arguments.all("--object"));
+  parse_sparse_size(arguments);
+  parse_workers(arguments);
+  const std::uint64_t bytes_per_second = parse_rate(arguments);
   check_combinations(arguments);
   if (asks_for_help(list)) {
     print_create_options(console, format, names.size() > 1);
     return 0;
   }
   if (names.size() < 2) throw Failure("Must specify image file name");
-  parse_sparse_size(arguments);
-  parse_workers(arguments);
-  std::uint64_t bytes_per_second = 0;
-  if (const auto rate = arguments.value("-r")) {
-    bytes_per_second = size_argument(*rate, "rate limit");
-  }
   const CacheMode cache = parse_cache_mode(arguments.value("-t").value_or("unsafe"), "cache");
 
   Progress progress(console, Progress::mode(arguments.has("-q"), arguments.has("-p")));
@@ -318,10 +321,14 @@ int run(const Arguments& arguments, Console& console) {
     require_bitmaps(*sources[0].image, skip_broken, console.program());
   }
 
+  if (arguments.has("-n") && !is_known_format(format)) {
+    throw Failure(fmt::format("Could not open '{}': Unknown driver '{}'", names.back(), format));
+  }
   CreateArguments wanted(format, list);
   if (!arguments.has("-n")) {
     merge_backing_file(wanted, arguments, sources.size());
     check_compression(wanted, arguments.has("-c"));
+    require_creatable(names.back());
     create_target(names.back(), wanted, secrets, cache, size_bytes);
   }
   const OpenedImage target = open_target(arguments, wanted, secrets, cache);

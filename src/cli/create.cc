@@ -28,6 +28,7 @@ constexpr std::array kOptions = {
                true},
     OptionSpec{'F', "backing-format", "BACKING_FMT", "the backing file's format, required with -b",
                true},
+    OptionSpec{'B', "", "BACKING_FMT", "another name of -F", true},
     OptionSpec{'u', "backing-unsafe", "",
                "do not look at the backing file, which need not exist; needs SIZE", true},
     kCreateOptionsOption,
@@ -94,7 +95,9 @@ void merge_command_options(CreateArguments& wanted, const Arguments& arguments,
     }
     wanted.set("backing_file", *backing_file);
   }
-  if (const auto backing_format = arguments.value("-F")) {
+  for (const char* option : {"-F", "-B"}) {
+    const std::optional<std::string> backing_format = arguments.value(option);
+    if (!backing_format) continue;
     if (!wanted.takes("backing_fmt")) {
       throw Failure(
           fmt::format("Backing file format not supported for file format '{}'", wanted.format()));
@@ -109,7 +112,7 @@ void merge_command_options(CreateArguments& wanted, const Arguments& arguments,
 void create(const Arguments& arguments, const std::string& filename, const std::string& list,
             std::optional<std::uint64_t> size_bytes, const Secrets& secrets, Console& console) {
   CreateArguments wanted(arguments.value("-f").value_or("raw"), list);
-  if (!lies_on_server(filename)) local_path(filename);  // refuses what cannot be created
+  require_creatable(filename);
   merge_command_options(wanted, arguments, size_bytes);
   settle_backing_file(wanted, filename, !arguments.has("-u"));
   if (!wanted.size_bytes()) throw Failure("Image creation needs a size parameter");

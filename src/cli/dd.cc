@@ -93,6 +93,7 @@ Part part_of(const Image& input, const Operands& operands, Console& console) {
 
 std::unique_ptr<Image> make_output(const CreateArguments& wanted, const std::string& filename,
                                    std::uint64_t size_bytes, const Secrets& secrets) {
+  require_creatable(filename);
   try {
     CreateOptions options = wanted.to_create_options(secrets);
     options.size_bytes = size_bytes;

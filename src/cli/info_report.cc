@@ -110,7 +110,6 @@ bool is_without_format(const ImageInfo& info) {
 
 Json info_json(const ImageInfo& info, const NodeReport& nodes) {
   Json json = Json::object();
-  json["children"] = nodes.children;
   if (!info.backing_format.empty()) json["backing-filename-format"] = info.backing_format;
   if (info.qcow2 && !info.qcow2->snapshots.empty()) {
     Json& snapshots = json["snapshots"] = Json::array();
@@ -132,6 +131,8 @@ Json info_json(const ImageInfo& info, const NodeReport& nodes) {
   if (info.encrypted) json["encrypted"] = true;
   if (!info.backing_file.empty()) json["backing-filename"] = info.backing_file;
   json["dirty-flag"] = info.dirty;
+  // Last: scripts that search the text for "virtual-size" are to find the disk's, not the file's.
+  json["children"] = nodes.children;
   return json;
 }
 

@@ -51,6 +51,15 @@ NodeOptions read_list(const std::string& text, Console* console) {
   return node;
 }
 
+void warn_of_empty_backing(Console& console, const NodeOptions& node) {
+  for (const auto& [key, value] : node.values()) {
+    const std::string* const text = std::get_if<std::string>(&value);
+    if (text == nullptr || !text->empty()) continue;
+    if (key != "backing" && !key.ends_with(".backing")) continue;
+    console.error("warning: Use of \"backing\": \"\" is deprecated; use \"backing\": null instead");
+  }
+}
+
 /// Copies that differ end the program, as they end the reference.
 void end_at_mismatch(const std::string& message) {
   std::fputs((message + '\n').c_str(), stderr);
@@ -71,10 +80,14 @@ OpenOptions complete(const ImageName& name, OpenOptions options, const Secrets& 
 ImageName parse_image_name(const std::string& text, bool image_opts,
                            const std::optional<std::string>& format, Console* console) {
   if (image_opts && format) throw Failure("--image-opts and --format are mutually exclusive");
+  if (format && format->empty()) {
+    throw cannot_open(text, "Unknown driver ''", Failure::kCommandsOwn);
+  }
   try {
     ImageName name{.text = text, .path = {}, .format = {}, .node = {}};
     name.node =
         image_opts ? read_list(text, console) : NodeOptions::from_name(text, format.value_or(""));
+    if (console != nullptr) warn_of_empty_backing(*console, name.node);
     name.path = path_of(name.node, text);
     name.format = name.node.text("driver");
     return name;
@@ -163,6 +176,10 @@ std::string local_path(const std::string& text) {
   if (protocol == "file" || protocol == "host_device") return text.substr(protocol.size() + 1);
   if (!is_protocol(protocol)) throw Failure(fmt::format("Unknown protocol '{}'", protocol));
   throw Failure(fmt::format("Protocol driver '{}' does not support image creation", protocol));
+}
+
+void require_creatable(const std::string& text) {
+  if (!lies_on_server(text)) local_path(text);
 }
 
 std::string resolve_reference(const std::string& image_path, const std::string& reference) {

@@ -64,6 +64,8 @@ bool lies_on_server(const std::string& text);
 /// The local path of a file that is to be created: "file:" is taken off. Throws `Failure` for names
 /// with another protocol before them ("nbd://...").
 std::string local_path(const std::string& text);
+/// Throws `Failure` for names that nothing can be created in.
+void require_creatable(const std::string& text);
 
 /// The path that a backing file's name means in an image in `image_path`.
 std::string resolve_reference(const std::string& image_path, const std::string& reference);

@@ -79,11 +79,11 @@ class Rebase {
 };
 
 void Rebase::run() {
+  Progress progress(console_, Progress::mode(arguments_.has("-q"), arguments_.has("-p")));
   const CacheMode cache = parse_cache_mode(arguments_.value("-t").value_or("writeback"), "cache");
   backing_options_.cache =
       parse_cache_mode(arguments_.value("-T").value_or("writeback"), "source cache");
   if (arguments_.has("-U")) backing_options_.locking = Locking::force_share;
-  Progress progress(console_, Progress::mode(arguments_.has("-q"), arguments_.has("-p")));
 
   const ImageName name = parse_image_name(arguments_.positional()[0],
                                           arguments_.has("--image-opts"), arguments_.value("-f"));

@@ -83,25 +83,19 @@ NodeOptions NodeReader::take_child(std::string_view name) {
   return child;
 }
 
-NodeReader::Child NodeReader::take_child_or_reference(std::string_view name) {
-  Child child;
-  const NodeOptions::Value* const value = left_.find(name);
-  const bool is_null = value != nullptr && std::holds_alternative<std::nullptr_t>(*value);
+NodeOptions NodeReader::take_child_or_reference(std::string_view name) {
   const std::optional<NodeOptions::Value> reference = take(name);
-  child.options = take_child(name);
-  if (reference) {
-    if (!child.options.empty()) {
-      throw invalid(
-          "Cannot reference an existing block device with additional options or a new filename");
-    }
-    throw invalid(fmt::format("Cannot find device='{0}' nor node-name='{0}'", as_text(*reference)));
+  NodeOptions child = take_child(name);
+  if (!reference) return child;
+  if (!child.empty()) {
+    throw invalid(
+        "Cannot reference an existing block device with additional options or a new filename");
   }
-  child.is_null = is_null && child.options.empty();
-  return child;
+  throw invalid(fmt::format("Cannot find device='{0}' nor node-name='{0}'", as_text(*reference)));
 }
 
 NodeOptions NodeReader::take_required_child(std::string_view name) {
-  NodeOptions child = take_child_or_reference(name).options;
+  NodeOptions child = take_child_or_reference(name);
   if (child.empty()) {
     throw invalid(fmt::format("A block device must be specified for \"{}\"", name));
   }

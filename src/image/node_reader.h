@@ -35,13 +35,9 @@ class NodeReader {
   std::optional<std::uint64_t> take_number(std::string_view key);
   /// The options of a child.
   NodeOptions take_child(std::string_view name);
-  /// The options of a child, which may also be referred to by its name or be JSON's null (`null`:
-  /// true). There are no names to refer to, so that is an error.
-  struct Child {
-    NodeOptions options;
-    bool is_null = false;
-  };
-  Child take_child_or_reference(std::string_view name);
+  /// The options of a child, which may also be referred to by its name. There are no names to refer
+  /// to, so that is an error; JSON's null is no reference.
+  NodeOptions take_child_or_reference(std::string_view name);
   /// The same where there has to be one.
   NodeOptions take_required_child(std::string_view name);
   /// Forgets what starts with `prefix`.

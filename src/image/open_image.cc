@@ -76,6 +76,18 @@ NodeOptions backing_node(NodeOptions given, const BackingReference& stored,
   return given;
 }
 
+/// Takes "backing" away where it says that there is no backing file, whichever the image names: by
+/// a null or, as was usual once, by an empty name.
+bool take_no_backing(NodeReader& reader) {
+  const NodeOptions::Value* const value = reader.left().find("backing");
+  if (value == nullptr || reader.has_child("backing")) return false;
+  const std::string* const text = std::get_if<std::string>(value);
+  const bool is_none =
+      text != nullptr ? text->empty() : std::holds_alternative<std::nullptr_t>(*value);
+  if (is_none) reader.take_text("backing");
+  return is_none;
+}
+
 }  // namespace
 
 void Image::Impl::read_request_options(const OpenOptions& own) {
@@ -124,7 +136,7 @@ BackingReference Image::Impl::open_layer_of(NodeOpener& opener, NodeReader& read
     return {};
   }
 
-  const NodeOptions file_node = reader.take_child_or_reference("file").options;
+  const NodeOptions file_node = reader.take_child_or_reference("file");
   if (file_node.empty()) {
     throw invalid(driver != nullptr ? "A block device must be specified for \"file\""
                                     : "Must specify either driver or file");
@@ -150,7 +162,7 @@ BackingReference Image::Impl::open_layer_of(NodeOpener& opener, NodeReader& read
 std::unique_ptr<Storage> Image::Impl::open_data_file(NodeOpener& opener, NodeReader& reader,
                                                      const OpenOptions& own,
                                                      const std::string* stored_name) {
-  NodeOptions data_node = reader.take_child_or_reference("data-file").options;
+  NodeOptions data_node = reader.take_child_or_reference("data-file");
   NodeOpener data_opener = opener;
   if (data_node.empty()) {
     if (stored_name == nullptr) return nullptr;
@@ -172,13 +184,7 @@ void Image::Impl::open_backing(NodeOpener& opener, NodeReader& reader,
   } else {
     backing_path = own.backing_file;
   }
-  if (!own.open_backing) {
-    const NodeOptions::Value* const value = reader.left().find("backing");
-    if (value != nullptr && std::holds_alternative<std::nullptr_t>(*value)) {
-      reader.take_text("backing");
-    }
-    return;
-  }
+  if (take_no_backing(reader) || !own.open_backing) return;
   if (!stored.is_possible) {
     if (!own.backing_file.empty() || reader.has_child("backing")) {
       throw invalid("Driver doesn't support backing files");
@@ -190,13 +196,11 @@ void Image::Impl::open_backing(NodeOpener& opener, NodeReader& reader,
     throw invalid(fmt::format("Cannot generate a base directory for {} nodes", file_label.driver));
   }
   try {
-    NodeReader::Child given = reader.take_child_or_reference("backing");
-    if (given.is_null) return;
-    if (given.options.empty() && stored.name.empty() && own.backing_file.empty()) return;
+    NodeOptions given = reader.take_child_or_reference("backing");
+    if (given.empty() && stored.name.empty() && own.backing_file.empty()) return;
     NodeOpener backing_opener = opener.for_backing(opener.files());
     OpenOptions backing_options = options_of_backing(own);
-    NodeOptions tree =
-        backing_node(std::move(given.options), stored, own, backing_options, backing_path);
+    NodeOptions tree = backing_node(std::move(given), stored, own, backing_options, backing_path);
     backing_options.format.clear();
     backing = backing_opener.open_image(std::move(tree), backing_options);
   } catch (const Error& error) {
@@ -258,7 +262,7 @@ void Image::Impl::reopen(const NodeOptions& new_node, const OpenOptions& new_opt
     NodeReader reader(wanted);
     OpenOptions own = wanted_options;
     open_layer_of(opener, reader, own);
-    reader.take_child_or_reference("backing");
+    if (!take_no_backing(reader)) reader.take_child_or_reference("backing");
     reader.require_empty(require_driver(format));
     layer->set_backing(backing ? of(*backing).layer.get() : nullptr);
     if (overlay != nullptr) overlay->layer->set_backing(layer.get());

@@ -19,7 +19,7 @@ std::vector<NodeOptions> take_children(NodeReader& reader) {
   while (true) {
     const std::string name = fmt::format("children.{}", children.size());
     if (!reader.has(name) && !reader.has_child(name)) break;
-    children.push_back(reader.take_child_or_reference(name).options);
+    children.push_back(reader.take_child_or_reference(name));
   }
   reader.take_text("children");
   if (reader.has_child("children")) throw invalid("Option children is not a valid array");
