@@ -36,7 +36,9 @@ struct CompressedCluster {
 /// Every failure throws `Error`, its message starting with the image's name.
 class Image {
  public:
-  /// Opens the image in `path`, and its chain as `options` allow.
+  /// Opens the image in `path`, and its chain as `options` allow. Blocks while locks are asked for
+  /// and passphrases are tried. Throws `Errc::not_an_image`, `corrupt`, `unsupported` (a feature
+  /// that is not known), `in_use`, `reference_refused` or `limit_exceeded`, or the system's errno.
   static std::unique_ptr<Image> open(const std::string& path, const OpenOptions& options = {});
   /// Opens what a tree of drivers and their options stands for ("driver=qcow2,file.filename=...").
   /// What it says goes before `options`.
@@ -44,7 +46,9 @@ class Image {
   /// Opens an image that lies in `storage`. Relative names are resolved against `storage->name()`.
   static std::unique_ptr<Image> open(std::unique_ptr<Storage> storage,
                                      const OpenOptions& options = {});
-  /// Creates (or replaces) the image in `path`. It is durable on return and not open.
+  /// Creates (or replaces) the image in `path`. It is durable on return and not open. Throws
+  /// `Errc::invalid_argument` for options that the format does not have or that do not fit
+  /// together.
   static void create(const std::string& path, const CreateOptions& options);
   /// Formats `storage`, which is emptied; the storage stays the caller's.
   static void create(Storage& storage, const CreateOptions& options);
@@ -57,6 +61,7 @@ class Image {
 
   const std::string& filename() const noexcept;
   const std::string& format() const noexcept;
+  /// The disk's size in bytes, now: `resize` and `apply_snapshot` change it.
   std::uint64_t virtual_size() const noexcept;
   bool is_read_only() const noexcept;
   /// True if guest data is encrypted where it is stored.
@@ -70,7 +75,11 @@ class Image {
   /// Where guest data is stored: the external data file, else `storage()`.
   Storage& data_storage() const noexcept;
 
+  /// Fills `into` with what the guest reads there, looking through the whole chain.
   void read(std::uint64_t guest_offset, std::span<std::byte> into);
+  /// Stores `from`; durable after the next `flush`, or at once if the cache mode says so. A write
+  /// that fails may have stored any part of the range; the rest of the disk is untouched. Throws
+  /// `Errc::read_only`; `corrupt`, having marked the image as such, where it would hit metadata.
   void write(std::uint64_t guest_offset, std::span<const std::byte> from);
   /// Makes the range read as zeroes. With `may_unmap`, its host space may be given back; without
   /// it, host clusters that are there stay preallocated.
@@ -91,7 +100,8 @@ class Image {
   void write_compressed(std::uint64_t guest_offset, const CompressedCluster& compressed,
                         std::span<const std::byte> plain);
 
-  /// Returns when everything acknowledged before the call is durable.
+  /// Returns when everything acknowledged before the call is durable. Once it has failed, it fails
+  /// for as long as the image is open: what was lost cannot be known.
   void flush();
 
   /// What the range's first byte is stored as, and for how many bytes (at most `length_bytes`, at
@@ -133,6 +143,7 @@ class Image {
   SnapshotInfo create_snapshot(const NewSnapshot& snapshot);
   /// Makes the disk what it was then, also its size. What has changed since is lost.
   void apply_snapshot(const SnapshotSelector& which);
+  /// Gives the clusters back that only this snapshot has. Durable on return.
   void delete_snapshot(const SnapshotSelector& which);
   /// The area behind the disk where a machine's state is kept until a snapshot takes it. Offsets
   /// are the area's own, in bytes. What was never written there reads as zeroes.
@@ -151,6 +162,7 @@ class Image {
         0;  ///< 512 to 2 GiB, a power of two; 0: a cluster, 4 to 64 KiB
     bool enabled = true;
   };
+  /// Throws `Errc::invalid_argument` where there is one of this name.
   void add_bitmap(const NewBitmap& bitmap);
   void remove_bitmap(const std::string& name);
   /// Forgets all that the bitmap has noted.
@@ -169,6 +181,8 @@ class Image {
 
   /// Sets the disk's size. New bytes read as zeroes, also over a larger backing file.
   void resize(std::uint64_t size_bytes, const ResizeOptions& options = {});
+  /// Changes what the image was created with. Throws `Errc::unsupported` or `invalid_argument` for
+  /// what it cannot be changed to.
   void amend(const AmendOptions& options);
   /// Gives all clusters of this layer back: the disk reads as its backing file, or as zeroes.
   void make_empty();
@@ -185,8 +199,11 @@ class Image {
   /// to the file. Changes that were not flushed are flushed first.
   void invalidate();
 
+  /// What the image's header and tables say of it. May read metadata.
   ImageInfo info() const;
-  /// Throws `Errc::unsupported` where the format has nothing to check (raw).
+  /// Looks for damage in the metadata and repairs it as `options` say. Changing requests wait
+  /// meanwhile. What is found is told in the report and is no failure. Throws `Errc::unsupported`
+  /// where the format has nothing to check (raw).
   CheckReport check(const CheckOptions& options = {});
 
   /// Flushes and closes the image and its chain. Idempotent.
