@@ -1,6 +1,7 @@
 // Both programs run every scenario of every case file, and do the same.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cctype>
 
 #include "fmt/core.h"
@@ -38,6 +39,12 @@ class Run : public ::testing::Test {
   void SetUp() override {
     if (!have_command("qemu-img") || !have_command("qemu-io")) {
       GTEST_SKIP() << "the reference is not installed";
+    }
+    const auto limits_memory = [](const Step& step) {
+      return step.text.find("prlimit --as") != std::string::npos;
+    };
+    if (tool_is_slow() && std::ranges::any_of(scenario_.steps, limits_memory)) {
+      GTEST_SKIP() << "a sanitizer takes as many addresses as there are";
     }
   }
 

@@ -12,6 +12,7 @@
 #include "tests/support/content.h"
 #include "tests/support/errors.h"
 #include "tests/support/fault_storage.h"
+#include "tests/support/sanitized.h"
 
 namespace qcowkit {
 namespace {
@@ -108,11 +109,7 @@ TEST(Open, ADiskOfNoBytesOpensAndCloses) {
   image->close();
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kCountsMemory = false;  // sanitizers keep what has been freed
-#else
-constexpr bool kCountsMemory = true;
-#endif
+constexpr bool kCountsMemory = !test::kIsSanitized;  // sanitizers keep what has been freed
 
 /// Bytes that this process keeps in memory.
 std::uint64_t resident_bytes() {
