@@ -46,5 +46,14 @@ truncate -s 8M "$work/disk.raw"
 qemu-img check -q "$work/disk.qcow2"
 qemu-img compare -f raw -F qcow2 "$work/disk.raw" "$work/disk.qcow2"
 
+# The other example: what has changed since a bitmap was added, on top of a copy made before.
+if [[ $way == cmake ]]; then
+  cp "$work/disk.qcow2" "$work/full.qcow2"
+  "$prefix/bin/qcow" bitmap --add "$work/disk.qcow2" since
+  "$prefix/bin/qcow" io -c "write -P 7 1M 100k" "$work/disk.qcow2" >/dev/null
+  "$work/build/incremental_backup" "$work/disk.qcow2" since "$work/full.qcow2" "$work/new.qcow2"
+  qemu-img compare -f qcow2 -F qcow2 "$work/disk.qcow2" "$work/new.qcow2"
+fi
+
 # The installed tool runs from where it was moved to.
 "$prefix/bin/qcow" info "$work/disk.qcow2" | grep "virtual size: 8 MiB"
