@@ -31,6 +31,10 @@ void Layer::read(GuestOffset guest_offset, std::span<std::byte> into) {
     std::memset(into.data() + inside, 0, into.size() - inside);
     into = into.first(inside);
   }
+  if (!into.empty()) read_inside(guest_offset, into);
+}
+
+void Layer::read_inside(GuestOffset guest_offset, std::span<std::byte> into) {
   while (!into.empty()) {
     const LayerPin pin(*this);
     const LayerExtent extent = map(guest_offset, into.size());
@@ -62,12 +66,6 @@ void Layer::read_run(GuestOffset guest_offset, const LayerExtent& extent,
       }
       [[fallthrough]];
     case ExtentKind::zero:
-      // A storage that may fail or stop requests is to see those for a raw image's holes, too.
-      if (cluster_size() == 0 && extent.storage != nullptr && storage().breakpoints() != nullptr) {
-        storage().raise(Event::read_aio, guest_offset.value, into.size());
-        extent.storage->read(extent.host_offset.value, into);
-        return;
-      }
       std::memset(into.data(), 0, into.size());
       return;
   }

@@ -116,6 +116,8 @@ class Layer {
 
  protected:
   Layer* backing() const noexcept { return backing_; }
+  /// Fills `into`, all of which lies within the disk. Unless overridden, run by run as `map` tells.
+  virtual void read_inside(GuestOffset guest_offset, std::span<std::byte> into);
   /// Reads a run as `map` told of it.
   void read_run(GuestOffset guest_offset, const LayerExtent& extent, std::span<std::byte> into);
 

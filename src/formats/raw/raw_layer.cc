@@ -31,6 +31,11 @@ LayerExtent RawLayer::map(GuestOffset guest_offset, std::uint64_t length_bytes) 
   return extent;
 }
 
+void RawLayer::read_inside(GuestOffset guest_offset, std::span<std::byte> into) {
+  storage_->raise(Event::read_aio, guest_offset.value, into.size());
+  storage_->read(guest_offset.value, into);
+}
+
 void RawLayer::read_compressed(GuestOffset, const LayerExtent&, std::span<std::byte>) {
   throw Error(Errc::unsupported, "a raw image has no compressed clusters");
 }

@@ -38,6 +38,10 @@ class RawLayer final : public Layer {
   void resize(std::uint64_t size_bytes, const ResizeOptions& options) override;
   void close() override;
 
+ protected:
+  /// One read of the storage, holes and all: finding out about them costs more than reading does.
+  void read_inside(GuestOffset guest_offset, std::span<std::byte> into) override;
+
  private:
   void require_writable() const;
 

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
+#include "storage/forwarding_storage.h"
 #include "storage/memory_storage.h"
 #include "tests/support/content.h"
 #include "tests/support/errors.h"
@@ -55,6 +59,40 @@ TEST(RawLayer, DataAndHolesAreMapped) {
   EXPECT_EQ(hole.length_bytes, 3 * kPage);
   EXPECT_TRUE(layer.is_known_zero({kPage}, 3 * kPage));
   EXPECT_FALSE(layer.is_known_zero({0}, 2 * kPage));
+}
+
+/// Counts what it is asked.
+class CountingStorage final : public ForwardingStorage {
+ public:
+  using ForwardingStorage::ForwardingStorage;
+
+  void readv(std::uint64_t host_offset, std::span<const iovec> into) override {
+    ++reads;
+    ForwardingStorage::readv(host_offset, into);
+  }
+  StorageExtent extent_at(std::uint64_t host_offset, std::uint64_t length_bytes) const override {
+    ++questions;
+    return ForwardingStorage::extent_at(host_offset, length_bytes);
+  }
+
+  int reads = 0;
+  mutable int questions = 0;
+};
+
+TEST(RawLayer, AReadOfDataAndHolesIsOneReadAndNothingElse) {
+  auto memory = std::make_unique<MemoryStorage>("disk.raw");
+  memory->write(kPage, test::make_content(1, kPage));
+  memory->resize(4 * kPage, Preallocation::off);
+  auto counting = std::make_unique<CountingStorage>(std::move(memory));
+  const CountingStorage& storage = *counting;
+  raw::RawLayer layer(std::move(counting), /*read_only=*/false);
+  std::vector<std::byte> bytes(4 * kPage, std::byte{7});
+  layer.read({0}, bytes);
+  EXPECT_EQ(storage.reads, 1);
+  EXPECT_EQ(storage.questions, 0);
+  std::vector<std::byte> expected(4 * kPage);
+  std::ranges::copy(test::make_content(1, kPage), expected.begin() + kPage);
+  EXPECT_EQ(bytes, expected);
 }
 
 TEST(RawLayer, WhatIsDiscardedReadsAsZeroesAndGivesItsSpaceBack) {
