@@ -80,6 +80,8 @@ class NbdTransport {
   /// (errno) where the connection is broken.
   virtual std::optional<std::size_t> receive(std::span<std::byte> into) = 0;
   static constexpr int kIdleSeconds = 2;
+  /// True if `receive` has something to give at once, as far as that is known without waiting.
+  virtual bool has_bytes() noexcept { return false; }
   /// Waits for bytes to receive, however long that takes; or for `shut_down`.
   virtual void wait() = 0;
   /// Sends all of it. Throws `Error` where the connection is broken, or the other side has taken

@@ -18,6 +18,7 @@ constexpr std::int64_t kSlowNanoseconds = 20'000;
 constexpr std::int64_t kShareNanoseconds = 100'000;
 /// Moving a byte is no waiting for the storage.
 constexpr std::int64_t kBytesPerNanosecond = 4;
+constexpr std::uint64_t kLargeBytes = 256 * 1024;
 constexpr std::uint32_t kWorkersMax = 32;
 
 bool changes(Command command) noexcept {
@@ -161,8 +162,9 @@ void Connection::serve(Buffer& memory) noexcept {
       experience_.learn(pace, each);
     } else if (!is_receiving_ && !reader_->is_at_end()) {
       is_receiving_ = true;
+      const bool is_alone = workers_ == 1;
       mutex_.unlock();
-      receive(memory);
+      receive(memory, is_alone);
       mutex_.lock();
       is_receiving_ = false;
       // Whoever takes the role has found nothing pending, and nobody else adds anything.
@@ -179,9 +181,9 @@ void Connection::serve(Buffer& memory) noexcept {
   if (is_last) end();
 }
 
-void Connection::receive(Buffer& memory) noexcept {
+void Connection::receive(Buffer& memory, bool is_alone) noexcept {
   try {
-    reader_->read(received_, memory);
+    reader_->read(received_, memory, is_alone);
   } catch (const std::system_error& error) {
     if (!client_just_left(error) && !is_broken_) report(error.what());
   } catch (const std::exception& error) {
@@ -194,6 +196,10 @@ Connection::Pace Connection::pace_of(const Request& request) noexcept {
   return transfers && !request.has(command_flag::kFua) ? Pace::transfer : Pace::other;
 }
 
+bool Connection::is_large(const Request& request) noexcept {
+  return pace_of(request) == Pace::transfer && request.length_bytes >= kLargeBytes;
+}
+
 void Connection::Experience::learn(Pace pace, std::int64_t each_nanoseconds) noexcept {
   constexpr std::int64_t kMemory = 8;
   std::int64_t& average = nanoseconds[static_cast<int>(pace)];
@@ -201,29 +207,41 @@ void Connection::Experience::learn(Pace pace, std::int64_t each_nanoseconds) noe
 }
 
 void Connection::take_run(std::vector<Incoming>& run) {
-  const Pace pace = pace_of(pending_[next_pending_].request);
+  const Request& first = pending_[next_pending_].request;
+  const Pace pace = pace_of(first);
   const std::size_t left = pending_.size() - next_pending_;
-  const bool one_by_one = pace == Pace::other || experience_.of(pace) >= kSlowNanoseconds;
+  const bool one_by_one =
+      pace == Pace::other || is_large(first) || experience_.of(pace) >= kSlowNanoseconds;
   std::size_t count = one_by_one ? 1 : (left + workers_ - 1) / workers_;
   for (; count > 0; --count, ++next_pending_) {
     Incoming& incoming = pending_[next_pending_];
     if (pace_of(incoming.request) != pace) break;
+    if (is_large(incoming.request) && !run.empty()) break;
     run.push_back(std::move(incoming));
   }
 }
 
 /// One for each slow request: all of them are served at once, and somebody receives meanwhile.
-/// Otherwise as many as the cores can use, if the work is worth waking them.
+/// Otherwise as many as the cores can use, if the work is worth waking them; with large requests
+/// one more, since some of them wait for the client to take its data.
 void Connection::call_workers() {
   std::int64_t slow = 0;
+  std::int64_t large = 0;
   std::int64_t nanoseconds = 0;
   for (const Incoming& incoming : pending_) {
     const std::int64_t expected = experience_.of(pace_of(incoming.request));
     slow += expected >= kSlowNanoseconds;
+    large += is_large(incoming.request);
     nanoseconds += expected;
   }
-  static const std::int64_t other_cores = std::int64_t{std::thread::hardware_concurrency()} - 1;
-  std::int64_t wanted = slow > 0 ? slow : std::min(other_cores, nanoseconds / kShareNanoseconds);
+  std::int64_t wanted = slow;
+  if (slow == 0) {
+    static const std::int64_t cores{std::thread::hardware_concurrency()};
+    // A client with one request at a time gains nothing from a second thread.
+    if (large == 1 && workers_ == 1 && !reader_->has_more()) large = 0;
+    const std::int64_t useful = cores + (large > 0) - workers_;
+    wanted = std::min(useful, large + nanoseconds / kShareNanoseconds);
+  }
   wanted = std::min(wanted, std::int64_t{kWorkersMax} - workers_);
   for (; wanted > 0; --wanted, ++workers_) {
     if (!host_.crew().call_extra(shared_from_this())) break;

@@ -68,6 +68,8 @@ class Connection final : public Job, public std::enable_shared_from_this<Connect
   /// Requests that are alike in how long they take.
   enum class Pace : std::uint8_t { transfer, other };
   static Pace pace_of(const Request& request) noexcept;
+  /// Copying its bytes takes longer than waking another thread.
+  static bool is_large(const Request& request) noexcept;
   /// How long requests have taken of late.
   struct Experience {
     std::int64_t nanoseconds[2] = {};
@@ -79,7 +81,7 @@ class Connection final : public Job, public std::enable_shared_from_this<Connect
   bool negotiate() noexcept;
   void serve(Buffer& memory) noexcept;
   /// Fills `received_`.
-  void receive(Buffer& memory) noexcept;
+  void receive(Buffer& memory, bool is_alone) noexcept;
   /// Moves what one worker is to serve next from `pending_` to `run`.
   void take_run(std::vector<Incoming>& run) REQUIRES(mutex_);
   void call_workers() REQUIRES(mutex_);

@@ -1,6 +1,7 @@
 #include "export/nbd/request_reader.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 namespace qcowkit::nbd {
@@ -17,6 +18,15 @@ static_assert(kKeptMax * kKeptBytesMax + kPayloadBytesDefault <= MemoryBudget::k
 /// What may have to lie in the buffer in one piece.
 constexpr std::size_t kPieceBytes = kApartFromBytes + sizeof(ExtendedRequest);
 static_assert(kPieceBytes < RequestReader::kBufferBytesMax / 2);
+/// After a payload that was received apart: what of the next one arrives with its header has to be
+/// copied, so it is to be little. Enough for many requests without payload.
+constexpr std::size_t kTasteBytes = 4096;
+
+/// A client that has its reply and sends its next request at once takes less than this; being woken
+/// by it would take longer.
+constexpr std::chrono::microseconds kLookOut{20};
+/// Looking out in vain is tried again after so many times of just waiting.
+constexpr std::uint32_t kLooksSkippedMax = 63;
 
 [[noreturn]] void hang_up(const char* why) { throw Error(Errc::invalid_argument, why); }
 
@@ -26,12 +36,13 @@ bool is_unused(const std::shared_ptr<ReceivedBytes>& kept) noexcept {
 
 }  // namespace
 
-void RequestReader::read(std::vector<Incoming>& into, Buffer& spare) {
+void RequestReader::read(std::vector<Incoming>& into, Buffer& spare, bool is_alone) {
   try {
     while (true) {
       take_arrived(into);
       is_at_end_ = is_at_end_ || (into.empty() && is_drained_);
       if (!into.empty() || is_at_end_) return;
+      if (is_alone) look_out();
       receive(spare);
       finish_apart(into);
     }
@@ -61,6 +72,7 @@ bool RequestReader::take_one(std::vector<Incoming>& into) {
   }
   Incoming incoming{
       .request = *request, .refusal = check_request(*request, rules_), .payload = {}, .hold = {}};
+  was_apart_ = false;
   if (request->payload_bytes > 0) return take_payload(std::move(incoming), into);
   begin_ += header_bytes;
   into.push_back(std::move(incoming));
@@ -96,6 +108,7 @@ void RequestReader::begin_apart(Incoming&& incoming) {
     unfinished.bytes = memory_apart(payload_bytes);
   }
   unfinished_ = std::move(unfinished);
+  was_apart_ = true;
   const std::span<const std::byte> arrived_bytes = buffer_->memory.span().subspan(begin_, here);
   begin_ = end_;
   if (!unfinished_->bytes) {
@@ -139,6 +152,23 @@ void RequestReader::finish_apart(std::vector<Incoming>& into) {
   unfinished_.reset();
 }
 
+void RequestReader::look_out() noexcept {
+  using Clock = std::chrono::steady_clock;
+  if (looks_to_skip_ > 0) {
+    --looks_to_skip_;
+    return;
+  }
+  const Clock::time_point end = Clock::now() + kLookOut;
+  do {
+    if (transport_.has_bytes()) {
+      looks_skipped_ = 0;
+      return;
+    }
+  } while (Clock::now() < end);
+  looks_skipped_ = std::min(2 * looks_skipped_ + 1, kLooksSkippedMax);
+  looks_to_skip_ = looks_skipped_;
+}
+
 void RequestReader::receive(Buffer& spare) {
   const std::span<std::byte> into = room();
   const auto count = transport_.receive(into);
@@ -169,7 +199,8 @@ std::span<std::byte> RequestReader::room() {
   }
   make_room();
   const std::span<std::byte> free = buffer_->memory.span().subspan(end_);
-  return unfinished_ ? free.first(std::min(free.size(), unfinished_->missing_bytes)) : free;
+  if (unfinished_) return free.first(std::min(free.size(), unfinished_->missing_bytes));
+  return was_apart_ ? free.first(std::min(free.size(), kTasteBytes)) : free;
 }
 
 void RequestReader::make_room() {

@@ -80,8 +80,12 @@ class RequestReader {
   /// Waits for requests and appends them: at least one, unless no more will come. Throws `Error` if
   /// the connection broke or the client sent what is no request; that is its end, too.
   ///
-  /// If nothing comes for a while, memory is given back, also the caller's `spare`.
-  void read(std::vector<Incoming>& into, Buffer& spare);
+  /// If nothing comes for a while, memory is given back, also the caller's `spare`. `is_alone`: no
+  /// other thread of the connection has anything to do, so looking out for requests takes nothing
+  /// from it.
+  void read(std::vector<Incoming>& into, Buffer& spare, bool is_alone = false);
+  /// More has arrived than has been given out.
+  bool has_more() const noexcept { return arrived() > 0 || transport_.has_bytes(); }
   /// No more will come.
   bool is_at_end() const noexcept { return is_at_end_; }
 
@@ -105,6 +109,8 @@ class RequestReader {
   void take_piece(std::span<const std::byte> bytes);
   void finish_apart(std::vector<Incoming>& into);
 
+  /// Waits a moment for bytes without going to sleep.
+  void look_out() noexcept;
   /// One system call's bytes.
   void receive(Buffer& spare);
   /// Where the next bytes go.
@@ -124,6 +130,9 @@ class RequestReader {
   std::size_t begin_ = 0;  ///< of the bytes not taken yet
   std::size_t end_ = 0;
   std::size_t wanted_bytes_ = kBufferBytesMin;  ///< the next buffer's size
+  bool was_apart_ = false;                      ///< the last request that came
+  std::uint32_t looks_to_skip_ = 0;
+  std::uint32_t looks_skipped_ = 0;  ///< before the last one that was in vain
   std::optional<Unfinished> unfinished_;
   /// Memory of large payloads, to be used again: having it anew costs more than filling it.
   std::vector<std::shared_ptr<ReceivedBytes>> apart_;

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -80,6 +81,11 @@ std::optional<std::size_t> SocketTransport::receive(std::span<std::byte> into) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) return std::nullopt;
     if (errno != EINTR) throw os_error(errno, "receive");
   }
+}
+
+bool SocketTransport::has_bytes() noexcept {
+  int count = 0;
+  return ::ioctl(socket_.descriptor(), FIONREAD, &count) == 0 && count > 0;
 }
 
 void SocketTransport::wait() {

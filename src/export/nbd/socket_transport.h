@@ -13,6 +13,7 @@ class SocketTransport final : public NbdTransport {
   SocketTransport(NbdSocket socket, std::uint32_t send_seconds);
 
   std::optional<std::size_t> receive(std::span<std::byte> into) override;
+  bool has_bytes() noexcept override;
   void wait() override;
   void send(std::span<const iovec> from) override;
   void shut_down(Direction direction) noexcept override;

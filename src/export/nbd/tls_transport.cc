@@ -21,6 +21,8 @@ std::optional<std::size_t> TlsTransport::receive(std::span<std::byte> into) {
   return session_.receive(into);
 }
 
+bool TlsTransport::has_bytes() noexcept { return session_.has_received() || plain_->has_bytes(); }
+
 void TlsTransport::wait() {
   if (!session_.has_received()) plain_->wait();
 }

@@ -17,6 +17,7 @@ class TlsTransport final : public NbdTransport {
   TlsSession& session() noexcept { return session_; }
 
   std::optional<std::size_t> receive(std::span<std::byte> into) override;
+  bool has_bytes() noexcept override;
   void wait() override;
   void send(std::span<const iovec> from) override;
   void say_goodbye() noexcept override;
