@@ -81,8 +81,9 @@ class Image {
   /// that fails may have stored any part of the range; the rest of the disk is untouched. Throws
   /// `Errc::read_only`; `corrupt`, having marked the image as such, where it would hit metadata.
   void write(std::uint64_t guest_offset, std::span<const std::byte> from);
-  /// Makes the range read as zeroes. With `may_unmap`, its host space may be given back; without
-  /// it, host clusters that are there stay preallocated.
+  /// Makes the range read as zeroes, and go on doing so over another backing file where the format
+  /// can say it. With `may_unmap`, its host space may be given back; without it, host clusters that
+  /// are there stay preallocated, where the format has such.
   void write_zeroes(std::uint64_t guest_offset, std::uint64_t length_bytes, bool may_unmap);
   /// The same, but only where that costs no more than metadata or a call to the storage's own
   /// means: false, with nothing done, where buffers of zeroes would have to be written.

@@ -121,7 +121,22 @@ struct CompareResult {
   bool size_warning = false;       ///< sizes differ, the surplus reads as zeroes
 };
 
-/// Compares what two guests would read.
+/// What `compare` throws where an image cannot be looked into.
+class CompareError : public Error {
+ public:
+  enum class What {
+    allocation,  ///< how the bytes are stored
+    data,        ///< the bytes themselves
+  };
+  CompareError(const Error& error, What what, bool of_second, std::uint64_t offset)
+      : Error(error), what_failed(what), is_second(of_second), guest_offset(offset) {}
+
+  const What what_failed;
+  const bool is_second;              ///< of the two images
+  const std::uint64_t guest_offset;  ///< where what could not be looked into begins
+};
+
+/// Compares what two guests would read. Throws `CompareError`.
 CompareResult compare(Image& first, Image& second, const CompareOptions& options = {});
 
 struct BenchOptions {

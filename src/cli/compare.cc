@@ -18,6 +18,7 @@ namespace {
 
 constexpr int kExitDifferent = 1;
 constexpr int kExitOpenFailed = 2;
+constexpr int kExitAllocationUnknown = 3;
 constexpr int kExitReadFailed = 4;
 
 constexpr std::array kOptions = {
@@ -53,14 +54,25 @@ Opened open_one(const Arguments& arguments, std::size_t which, std::string_view 
   }
 }
 
-CompareResult run_compare(Image& first, Image& second, bool strict, ProgressSink progress) {
+CompareResult run_compare(const Opened& first, const Opened& second, bool strict,
+                          ProgressSink progress) {
+  CompareOptions options;
+  options.strict = strict;
+  options.progress = std::move(progress);
   try {
-    CompareOptions options;
-    options.strict = strict;
-    options.progress = std::move(progress);
-    return compare(first, second, options);
-  } catch (const Error& e) {
-    throw Failure(e.what(), kExitReadFailed);
+    return compare(*first.image, *second.image, options);
+  } catch (const CompareError& e) {
+    const std::string& name = (e.is_second ? second : first).name.text;
+    // Damage is told of in full, an error of the system by its name.
+    const bool is_systems = e.code().category() == std::generic_category();
+    if (e.what_failed == CompareError::What::allocation) {
+      throw Failure(fmt::format("Sector allocation test failed for {}{}", name,
+                                is_systems ? "" : ": " + e.message()),
+                    kExitAllocationUnknown);
+    }
+    throw Failure(fmt::format("Error while reading offset {} of {}: {}", e.guest_offset, name,
+                              is_systems ? e.code().message() : e.message()),
+                  kExitReadFailed);
   }
 }
 
@@ -93,8 +105,7 @@ int run(const Arguments& arguments, Console& console) {
   Progress progress(console, Progress::mode(quiet, arguments.has("-p")));
   const Opened first = open_one(arguments, 0, "-f", secrets, options);
   const Opened second = open_one(arguments, 1, "-F", secrets, options);
-  const CompareResult result =
-      run_compare(*first.image, *second.image, arguments.has("-s"), progress.sink());
+  const CompareResult result = run_compare(first, second, arguments.has("-s"), progress.sink());
   if (!quiet) print_result(result, console);
   progress.end();
   close_image(*first.image, first.name);

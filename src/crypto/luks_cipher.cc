@@ -49,11 +49,18 @@ std::pair<std::string_view, std::string_view> cut(std::string_view text, char se
 
 void require_blocks_for(CipherMode mode, const BlockCipherAlgorithm& algorithm) {
   if (mode == CipherMode::xts && algorithm.block_bytes != kXtsBlockBytes) {
-    throw Error(Errc::unsupported,
-                fmt::format("cipher mode 'xts' needs a cipher with blocks of {} "
-                            "bytes, and '{}' has blocks of {}",
-                            kXtsBlockBytes, algorithm.name, algorithm.block_bytes));
+    throw Error(Errc::unsupported, "Unsupported cipher mode xts");
   }
+}
+
+/// Why the cipher cannot encrypt initialisation vectors, in the reference's words.
+std::string essiv_error(const BlockCipherAlgorithm& algorithm, std::size_t key_bytes) {
+  const std::string_view family = algorithm.family;
+  if (family == "cast5") return fmt::format("Cipher {} not supported with essiv", algorithm.name);
+  const std::string_view name = family == "aes"       ? "AES"
+                                : family == "serpent" ? "Serpent"
+                                                      : "Twofish";
+  return fmt::format("No {} cipher with key size {} available", name, key_bytes);
 }
 
 }  // namespace
@@ -110,10 +117,7 @@ void LuksCipher::set_iv(std::string_view name, std::string_view hash_name) {
   }
   essiv_algorithm_ = find_block_cipher(algorithm_->family, iv_hash_->digest_bytes);
   if (essiv_algorithm_ == nullptr) {
-    throw Error(Errc::unsupported,
-                fmt::format("IV generator 'essiv:{}' needs a key of {} bytes, which cipher '{}' "
-                            "does not take",
-                            iv_hash_->name, iv_hash_->digest_bytes, algorithm_->family));
+    throw Error(Errc::unsupported, essiv_error(*algorithm_, iv_hash_->digest_bytes));
   }
 }
 

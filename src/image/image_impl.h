@@ -17,6 +17,7 @@ namespace qcowkit {
 struct Image::Impl {
   std::string filename;  ///< as users are shown it
   std::string format;
+  bool is_guessed_raw = false;     ///< no format was named, and no other one was found
   std::string file;                ///< what the bytes of `layer.storage()` lie in
   std::string backing_path;        ///< what the stored backing name means; empty: none, or nothing
   std::unique_ptr<Image> backing;  // outlives the layer, which reads from it

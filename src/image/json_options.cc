@@ -11,9 +11,7 @@ namespace qcowkit {
 
 namespace {
 
-[[noreturn]] void fail(const std::string& what) {
-  throw Error(Errc::invalid_argument, fmt::format("Could not parse the JSON options: {}", what));
-}
+[[noreturn]] void fail(const std::string& what) { throw Error(Errc::invalid_argument, what); }
 [[noreturn]] void fail_parsing(const std::string& what) {
   fail(fmt::format("JSON parse error, {}", what));
 }

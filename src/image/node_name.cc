@@ -84,9 +84,18 @@ NodeOptions parse_drivers_name(std::string_view driver, std::string_view name, s
   return options;
 }
 
+/// What a name means that begins with "json:".
+NodeOptions parse_json_name(std::string_view name) {
+  try {
+    return NodeOptions::from_json(name.substr(kJson.size()));
+  } catch (const Error& error) {
+    throw error.within("Could not parse the JSON options");
+  }
+}
+
 /// What a name means where a storage is wanted.
 NodeOptions parse_protocol_name(std::string_view name, std::size_t depth) {
-  if (name.starts_with(kJson)) return NodeOptions::from_json(name.substr(kJson.size()));
+  if (name.starts_with(kJson)) return parse_json_name(name);
   NodeOptions options;
   if (!has_protocol(name)) {
     options.set("filename", std::string(name));
@@ -104,7 +113,7 @@ NodeOptions parse_protocol_name(std::string_view name, std::size_t depth) {
 NodeOptions parse_name(std::string_view name, std::string_view driver, std::size_t depth) {
   NodeOptions options;
   if (name.starts_with(kJson)) {
-    options = NodeOptions::from_json(name.substr(kJson.size()));
+    options = parse_json_name(name);
   } else if (!driver.empty() && !require_driver(driver).is_format()) {
     return parse_drivers_name(driver, name, depth);
   } else {

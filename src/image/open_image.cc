@@ -143,11 +143,13 @@ BackingReference Image::Impl::open_layer_of(NodeOpener& opener, NodeReader& read
   }
   OpenedNode opened = open_file_node(opener, file_node, own, name);
   format = driver != nullptr ? name : probe_storage(*opened.storage);
+  if (driver == nullptr) is_guessed_raw = format == "raw";
   file_label = opened.label;
   is_over_protocol = opened.driver != nullptr && opened.driver->is_protocol;
   file = file_label.shown();
   LayerRequest request;
   request.format = format;
+  request.is_guessed_raw = is_guessed_raw;
   request.storage = std::move(opened.storage);
   request.options = own;
   request.open_data_file = [&](const std::string* stored_name) {
@@ -235,11 +237,13 @@ std::unique_ptr<Image> Image::Impl::open_in_storage(std::unique_ptr<Storage> sto
   impl->is_over_protocol = true;
   impl->read_request_options(options);
   impl->format = options.format.empty() ? probe_storage(*storage) : options.format;
+  impl->is_guessed_raw = options.format.empty() && impl->format == "raw";
   if (options.listener) storage->set_listener(options.listener.get());
   NodeOpener opener({file_identity(impl->file)});
   NodeReader reader({});
   LayerRequest request;
   request.format = impl->format;
+  request.is_guessed_raw = impl->is_guessed_raw;
   request.storage = std::move(storage);
   request.options = options;
   request.open_data_file = [&](const std::string* stored_name) {
@@ -278,7 +282,11 @@ void Image::Impl::reopen(const NodeOptions& new_node, const OpenOptions& new_opt
   try {
     open_as(new_node, new_options);
   } catch (const Error& error) {
-    layer->close();  // the new one, if it was not what followed that failed
+    try {
+      layer->close();  // the new one, if it was not what followed that failed
+    } catch (const Error&) {
+      // Nothing was written through it.
+    }
     open_as(old_node, old_options);
     throw error.within(fmt::format("cannot reopen the image for {}",
                                    new_options.read_only ? "reading only" : "writing"));

@@ -14,6 +14,7 @@
 #include "formats/qcow2/snapshots.h"
 #include "formats/raw/raw_layer.h"
 #include "image/format_options.h"
+#include "image/guessed_raw.h"
 #include "image/probe.h"
 #include "storage/window_storage.h"
 
@@ -43,6 +44,9 @@ OpenedLayer open_raw(LayerRequest request, NodeReader& reader) {
   const std::optional<std::uint64_t> offset = reader.take_size("offset");
   const std::optional<std::uint64_t> size = reader.take_size("size");
   std::unique_ptr<Storage> storage = std::move(request.storage);
+  if (request.is_guessed_raw && !request.options.read_only) {
+    storage = make_guessed_raw_storage(std::move(storage));
+  }
   if (offset.value_or(0) != 0 || size) {
     EventListener* const listener = storage->listener();
     storage = make_window_storage(std::move(storage), {offset.value_or(0), size});

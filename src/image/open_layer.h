@@ -28,6 +28,7 @@ struct OpenedLayer {
 
 struct LayerRequest {
   std::string format;
+  bool is_guessed_raw = false;  ///< nobody said that the format is raw
   std::unique_ptr<Storage> storage;
   OpenOptions options;
   /// Opens the external data file. `stored_name` is what the image calls it; null if the image has

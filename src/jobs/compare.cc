@@ -26,8 +26,9 @@ constexpr std::uint64_t kChunkBytes = 256 << 10;
 /// runs that follow each other and are stored alike are one, as the reference takes them.
 class Side {
  public:
-  Side(Image& image, bool is_strict)
-      : walk_(image, is_strict ? HoleSearch::as_reference : HoleSearch::everywhere),
+  Side(Image& image, bool is_second, bool is_strict)
+      : is_second_(is_second),
+        walk_(image, is_strict ? HoleSearch::as_reference : HoleSearch::everywhere),
         is_strict_(is_strict),
         size_(image.virtual_size()) {
     const std::uint64_t cluster_bytes = image.cluster_size();
@@ -42,11 +43,11 @@ class Side {
     if (guest_offset >= size_) {
       return {.length_bytes = std::numeric_limits<std::uint64_t>::max() - guest_offset};
     }
-    if (!is_strict_) return walk_.at(guest_offset);
-    if (guest_offset >= begin_ + run_.length_bytes) join_runs(guest_offset);
-    StoredRun rest = run_;
-    rest.length_bytes -= guest_offset - begin_;
-    return rest;
+    try {
+      return stored_at(guest_offset);
+    } catch (const Error& error) {
+      throw CompareError(error, CompareError::What::allocation, is_second_, guest_offset);
+    }
   }
 
   bool ends_with_disk(std::uint64_t guest_offset, const StoredRun& run) const noexcept {
@@ -54,6 +55,13 @@ class Side {
   }
 
  private:
+  StoredRun stored_at(std::uint64_t guest_offset) {
+    if (!is_strict_) return walk_.at(guest_offset);
+    if (guest_offset >= begin_ + run_.length_bytes) join_runs(guest_offset);
+    StoredRun rest = run_;
+    rest.length_bytes -= guest_offset - begin_;
+    return rest;
+  }
   // The reference looks no further than one L2 table reaches.
   void join_runs(std::uint64_t guest_offset) {
     begin_ = guest_offset;
@@ -74,6 +82,7 @@ class Side {
            (!next.has_host_offset || next.host_offset == run_.host_offset + run_.length_bytes);
   }
 
+  const bool is_second_;
   ExtentWalk walk_;
   const bool is_strict_;
   const std::uint64_t size_;
@@ -93,12 +102,17 @@ struct CompareItem {
   Buffer second_bytes;
 };
 
-std::span<const std::byte> read_side(Image* image, std::uint64_t begin, std::uint64_t length_bytes,
-                                     Buffer& buffer) {
+/// Returns nothing for a side that reads as zeroes.
+std::span<const std::byte> read_side(const CompareItem& item, bool is_second, Buffer& buffer) {
+  Image* const image = is_second ? item.second : item.first;
   if (image == nullptr) return {};
   if (buffer.size() == 0) buffer = Buffer(kChunkBytes);
-  const std::span<std::byte> into = buffer.span().first(length_bytes);
-  image->read(begin, into);
+  const std::span<std::byte> into = buffer.span().first(item.length_bytes);
+  try {
+    image->read(item.begin, into);
+  } catch (const Error& error) {
+    throw CompareError(error, CompareError::What::data, is_second, item.begin);
+  }
   return into;
 }
 
@@ -129,8 +143,8 @@ class CompareJob {
  public:
   CompareJob(Image& first, Image& second, const CompareOptions& options)
       : options_(options),
-        first_(first, options.strict),
-        second_(second, options.strict),
+        first_(first, false, options.strict),
+        second_(second, true, options.strict),
         common_bytes_(std::min(first_.size(), second_.size())),
         total_bytes_(std::max(first_.size(), second_.size())) {}
 
@@ -224,8 +238,8 @@ bool CompareJob::is_stored_alike(const StoredRun& first, const StoredRun& second
 
 void CompareJob::look_into(CompareItem& item) {
   if (item.length_bytes == 0) return;
-  const auto a = read_side(item.first, item.begin, item.length_bytes, item.first_bytes);
-  const auto b = read_side(item.second, item.begin, item.length_bytes, item.second_bytes);
+  const auto a = read_side(item, false, item.first_bytes);
+  const auto b = read_side(item, true, item.second_bytes);
   if (const auto difference = first_difference(a, b)) {
     item.result = {Verdict::content_differs, align_down(item.begin + *difference, kSectorBytes),
                    false};

@@ -187,7 +187,8 @@ class Qcow2Layer final : public Layer {
   void write_inside(GuestOffset guest_offset, std::span<const std::byte> from);
   void write_in_place_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
                              const Image::FillRun& fill);
-  void write_zeroes_inside(GuestOffset guest_offset, std::uint64_t length_bytes, bool may_unmap);
+  bool write_zeroes_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
+                           ZeroOptions options);
   void discard_inside(GuestOffset guest_offset, std::uint64_t length_bytes);
 
   // The area behind the disk (qcow2_vm_state.cc).
@@ -230,13 +231,16 @@ class Qcow2Layer final : public Layer {
   // qcow2_zero.cc
   void change_entries(GuestOffset begin, GuestOffset end, FreedBy by, const EntryChange& change);
   bool is_zeroed_by_entries(GuestOffset guest_offset, std::uint64_t length_bytes);
-  struct WholeUnits {
-    GuestOffset begin;
-    GuestOffset end;
-  };
-  WholeUnits zeroed_units(GuestOffset guest_offset, std::uint64_t length_bytes) const noexcept;
+  bool can_say_zero() const noexcept {
+    return metadata_.map().rules().zero_flag || geometry_.extended_l2();
+  }
+  /// Where a request to zero ends: what lies behind the disk's end may be zeroed with it.
+  GuestOffset zeroed_end(GuestOffset end, GuestOffset disk_end) const noexcept {
+    return end == disk_end ? GuestOffset{align_up(end.value, geometry_.subcluster_size())} : end;
+  }
+  bool is_zero_and_unstored(const L2Mapping& mapping, GuestOffset subcluster);
   void write_zero_bytes(GuestOffset guest_offset, std::uint64_t length_bytes);
-  void zero_subclusters(GuestOffset begin, GuestOffset end, bool may_unmap, GuestOffset disk_end);
+  void zero_range(GuestOffset begin, GuestOffset end, bool may_unmap, GuestOffset disk_end);
   std::optional<L2Mapping> zeroed(const L2Mapping& old, std::uint32_t subclusters,
                                   bool may_unmap) const;
 

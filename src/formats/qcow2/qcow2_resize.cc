@@ -101,8 +101,7 @@ void Qcow2Layer::zero_behind_old_end(GuestOffset old_end, GuestOffset end) {
   const std::uint64_t backing_end = backing() == nullptr ? 0 : backing()->virtual_size();
   const GuestOffset zero_end{std::min(end.value, align_up(backing_end, geometry_.cluster_size()))};
   if (tail_end < zero_end) {
-    zero_subclusters(tail_end, {align_up(zero_end.value, geometry_.subcluster_size())}, true,
-                     zero_end);
+    zero_range(tail_end, zeroed_end(zero_end, zero_end), true, zero_end);
   }
 }
 

@@ -15,17 +15,7 @@ alignas(4096) constexpr std::array<std::byte, 65536> kZeroes{};
 void Qcow2Layer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
                               bool may_unmap) {
   change_disk(guest_offset, length_bytes,
-              [&] { write_zeroes_inside(guest_offset, length_bytes, may_unmap); });
-}
-
-/// What of a range L2 entries can say that it is zero.
-Qcow2Layer::WholeUnits Qcow2Layer::zeroed_units(GuestOffset guest_offset,
-                                                std::uint64_t length_bytes) const noexcept {
-  const GuestOffset end = guest_offset + length_bytes;
-  const std::uint64_t unit = geometry_.subcluster_size();
-  // What lies behind the disk's end may be zeroed with it.
-  return {{align_up(guest_offset.value, unit)},
-          {end.value == virtual_size() ? align_up(end.value, unit) : align_down(end.value, unit)}};
+              [&] { write_zeroes_inside(guest_offset, length_bytes, {.may_unmap = may_unmap}); });
 }
 
 bool Qcow2Layer::try_write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
@@ -33,46 +23,51 @@ bool Qcow2Layer::try_write_zeroes(GuestOffset guest_offset, std::uint64_t length
   require_writable();
   require_readable();
   if (!is_zeroed_by_entries(guest_offset, length_bytes)) return false;
-  write_zeroes(guest_offset, length_bytes, may_unmap);
-  return true;
+  bool done = false;
+  change_disk(guest_offset, length_bytes, [&] {
+    done = write_zeroes_inside(guest_offset, length_bytes,
+                               {.may_unmap = may_unmap, .no_fallback = true});
+  });
+  return done;
 }
 
 /// True if L2 entries suffice to make the range read as zeroes. Somebody else's write may change
 /// that at once; zeroes are written then.
 bool Qcow2Layer::is_zeroed_by_entries(GuestOffset guest_offset, std::uint64_t length_bytes) {
-  const bool can_say_zero = metadata_.map().rules().zero_flag || geometry_.extended_l2();
-  if (!can_say_zero || data_file_raw_) return false;
-  const GuestOffset end = guest_offset + length_bytes;
-  const auto [body_begin, body_end] = zeroed_units(guest_offset, length_bytes);
-  const auto is_edge_zero = [this](GuestOffset begin, GuestOffset edge_end) {
-    return begin >= edge_end || is_known_zero(begin, edge_end - begin);
-  };
-  if (body_begin >= body_end) return is_edge_zero(guest_offset, end);
-  if (!is_edge_zero(guest_offset, body_begin) || !is_edge_zero(body_end, end)) return false;
+  if (!can_say_zero()) return false;
+  const std::uint64_t unit = geometry_.subcluster_size();
+  const GuestOffset end = zeroed_end(guest_offset + length_bytes, {virtual_size()});
+  const GuestOffset first_unit{align_down(guest_offset.value, unit)};
+  const GuestOffset last_unit{align_down(end.value, unit)};
+  if (first_unit < guest_offset && !is_known_zero(first_unit, unit)) return false;
+  if (last_unit < end && !is_known_zero(last_unit, unit)) return false;
   // Subclusters of a compressed cluster cannot be zeroed alone.
   const auto splits_compressed = [this](GuestOffset at) {
     return geometry_.in_cluster(at.value) != 0 && at.value < virtual_size() &&
            map(at, 1).kind == ExtentKind::compressed;
   };
-  return !splits_compressed(body_begin) && !splits_compressed(body_end);
+  return !splits_compressed(guest_offset) && !splits_compressed(end);
 }
 
-void Qcow2Layer::write_zeroes_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
-                                     bool may_unmap) {
-  const GuestOffset end = guest_offset + length_bytes;
-  const auto [body_begin, body_end] = zeroed_units(guest_offset, length_bytes);
-  const auto zero_edge = [this](GuestOffset begin, GuestOffset edge_end) {
-    if (begin < edge_end && !is_known_zero(begin, edge_end - begin)) {
-      write_zero_bytes(begin, edge_end - begin);
+/// False, with nothing done, only under `no_fallback` where buffers of zeroes would be written to
+/// the data file.
+bool Qcow2Layer::write_zeroes_inside(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                     ZeroOptions options) {
+  if (length_bytes == 0) return true;
+  const GuestOffset disk_end{virtual_size()};
+  const GuestOffset end = zeroed_end(guest_offset + length_bytes, disk_end);
+  if (data_file_raw_) {
+    // It has to read as the guest does. What is written to it below covers the rest.
+    const std::uint64_t unit = geometry_.subcluster_size();
+    const std::uint64_t data_begin = align_up(guest_offset.value, unit);
+    const std::uint64_t data_end = std::min(align_down(end.value, unit), disk_end.value);
+    if (data_begin < data_end &&
+        !data_file_->write_zeroes(data_begin, data_end - data_begin, options)) {
+      return false;
     }
-  };
-  if (body_begin >= body_end) {
-    zero_edge(guest_offset, end);
-    return;
   }
-  zero_edge(guest_offset, body_begin);
-  zero_subclusters(body_begin, body_end, may_unmap, {virtual_size()});
-  zero_edge(body_end, end);
+  zero_range(guest_offset, end, options.may_unmap, disk_end);
+  return true;
 }
 
 void Qcow2Layer::discard(GuestOffset guest_offset, std::uint64_t length_bytes) {
@@ -80,31 +75,26 @@ void Qcow2Layer::discard(GuestOffset guest_offset, std::uint64_t length_bytes) {
 }
 
 void Qcow2Layer::discard_inside(GuestOffset guest_offset, std::uint64_t length_bytes) {
-  if (data_file_raw_) {
-    // The data file has to read as the guest does.
-    write_zeroes_inside(guest_offset, length_bytes, true);
-    return;
-  }
   const GuestOffset request_end = guest_offset + length_bytes;
   const GuestOffset begin = cluster_end(guest_offset);
   const GuestOffset end =
       request_end.value == virtual_size() ? cluster_end(request_end) : cluster_start(request_end);
-  const L2Rules& rules = metadata_.map().rules();
-  const bool can_say_zero = rules.zero_flag || geometry_.extended_l2();
   // Without a zero flag the backing file's old content would come back: then nothing is discarded.
-  if (begin >= end || (has_backing_name_ && !can_say_zero)) return;
+  if (begin >= end || (has_backing_name_ && !can_say_zero())) return;
+  if (data_file_raw_) {
+    // The data file has to read as the guest does.
+    write_zeroes_inside(begin, std::min(end.value, virtual_size()) - begin.value,
+                        {.may_unmap = true});
+    return;
+  }
   change_entries(begin, end, FreedBy::request,
                  [&](const L2Mapping& old, GuestOffset, std::uint32_t) -> std::optional<L2Mapping> {
-                   const bool has_something = old.kind == L2Mapping::Kind::compressed ||
-                                              old.has_host_cluster || old.zero != 0;
-                   const std::uint32_t zero = has_backing_name_ ? geometry_.all_subclusters() : 0;
-                   if (!has_something && old.zero == zero) return std::nullopt;
-                   if (has_something && !old.has_host_cluster && old.zero == zero &&
-                       old.kind == L2Mapping::Kind::standard) {
-                     return std::nullopt;
-                   }
+                   const bool is_stored =
+                       old.kind == L2Mapping::Kind::compressed || old.has_host_cluster;
+                   // What was never stored may stay so, unless a backing file would show.
+                   if (!is_stored && !has_backing_name_) return std::nullopt;
                    L2Mapping mapping;
-                   mapping.zero = zero;
+                   if (can_say_zero()) mapping.zero = geometry_.all_subclusters();
                    return mapping;
                  });
 }
@@ -148,53 +138,74 @@ void Qcow2Layer::change_entries(GuestOffset begin, GuestOffset end, FreedBy by,
   }
 }
 
-/// What lies behind `disk_end` need not be zeroed.
-void Qcow2Layer::zero_subclusters(GuestOffset begin, GuestOffset end, bool may_unmap,
-                                  GuestOffset disk_end) {
-  if (data_file_raw_) {
-    const std::uint64_t data_end = std::min(end, disk_end).value;
-    data_file_->write_zeroes(begin.value, data_end - begin.value, {.may_unmap = may_unmap});
-  }
+/// True if all that is in a subcluster, of which L2 entries can say that it is zero, reads as
+/// zeroes and is stored nowhere in this layer. The range's lock keeps it so.
+bool Qcow2Layer::is_zero_and_unstored(const L2Mapping& mapping, GuestOffset subcluster) {
+  const std::uint32_t bit = subclusters_in(cluster_start(subcluster), subcluster, subcluster + 1);
+  if (mapping.kind == L2Mapping::Kind::compressed || (mapping.allocated & bit) != 0) return false;
+  return (mapping.zero & bit) != 0 || backing() == nullptr ||
+         backing()->is_known_zero(subcluster, geometry_.subcluster_size());
+}
+
+/// Zeroes a range by its entries, and with data where they cannot say it. What lies behind
+/// `disk_end` need not be zeroed.
+void Qcow2Layer::zero_range(GuestOffset begin, GuestOffset end, bool may_unmap,
+                            GuestOffset disk_end) {
+  const std::uint64_t unit = geometry_.subcluster_size();
+  const GuestOffset first_unit{align_down(begin.value, unit)};
+  const GuestOffset last_unit{align_down(end.value, unit)};
   // What entries cannot say has to be written; after the entries, since that takes the same locks.
   std::vector<std::pair<GuestOffset, GuestOffset>> to_write;
-  const bool can_say_zero = metadata_.map().rules().zero_flag || geometry_.extended_l2();
-  change_entries(begin, end, may_unmap ? FreedBy::request : FreedBy::other,
-                 [&](const L2Mapping& old, GuestOffset cluster,
-                     std::uint32_t touched) -> std::optional<L2Mapping> {
-                   const bool whole = touched == geometry_.all_subclusters();
-                   const bool is_compressed = old.kind == L2Mapping::Kind::compressed;
-                   const bool can_drop = may_unmap && !has_backing_name_ && whole;
-                   if ((!can_say_zero && !can_drop &&
-                        (old.has_host_cluster || is_compressed || has_backing_name_)) ||
-                       (is_compressed && !whole)) {
-                     const GuestOffset from = std::max(begin, cluster);
-                     const GuestOffset to = std::min(end, cluster + geometry_.cluster_size());
-                     to_write.emplace_back(from, std::min(to, disk_end));
-                     return std::nullopt;
-                   }
-                   return zeroed(old, touched, may_unmap);
-                 });
+  const auto write_later = [&](GuestOffset from, GuestOffset to) {
+    from = std::max(from, begin);
+    to = std::min({to, end, disk_end});
+    if (from < to) to_write.emplace_back(from, to);
+  };
+  const auto change = [&](const L2Mapping& old, GuestOffset cluster,
+                          std::uint32_t touched) -> std::optional<L2Mapping> {
+    // A unit that is touched in part becomes zero as a whole if it reads so already.
+    const auto leave_unless_zero = [&](GuestOffset partial) {
+      if (cluster_start(partial) != cluster || is_zero_and_unstored(old, partial)) return;
+      touched &= ~subclusters_in(cluster, partial, partial + 1);
+      write_later(partial, partial + unit);
+    };
+    if (first_unit < begin) leave_unless_zero(first_unit);
+    if (last_unit < end && (last_unit != first_unit || first_unit == begin)) {
+      leave_unless_zero(last_unit);
+    }
+    if (touched == 0) return std::nullopt;
+    const bool whole = touched == geometry_.all_subclusters();
+    const bool is_compressed = old.kind == L2Mapping::Kind::compressed;
+    // Where entries cannot say zero, a cluster that stays would have to be overwritten.
+    const bool can_drop = (may_unmap || !can_say_zero()) && !has_backing_name_ && whole;
+    const bool is_stored = old.has_host_cluster || is_compressed;
+    if ((!can_say_zero() && !can_drop && (is_stored || has_backing_name_)) ||
+        (is_compressed && !whole)) {
+      write_later(cluster, cluster + geometry_.cluster_size());
+      return std::nullopt;
+    }
+    return zeroed(old, touched, may_unmap);
+  };
+  change_entries(first_unit, {align_up(end.value, unit)},
+                 may_unmap ? FreedBy::request : FreedBy::other, change);
   for (const auto& [from, to] : to_write) write_zero_bytes(from, to - from);
 }
 
 /// The mapping after `subclusters` have been zeroed; nothing if it stays.
 std::optional<L2Mapping> Qcow2Layer::zeroed(const L2Mapping& old, std::uint32_t subclusters,
                                             bool may_unmap) const {
-  const L2Rules& rules = metadata_.map().rules();
-  const bool can_say_zero = rules.zero_flag || geometry_.extended_l2();
   L2Mapping mapping = old;
   if (old.kind == L2Mapping::Kind::compressed) mapping = L2Mapping{};
   const bool has_data =
       old.kind == L2Mapping::Kind::compressed || (old.allocated & subclusters) != 0;
-  // Unallocated without a backing file is zero already.
-  if (!has_data && !has_backing_name_ && (!mapping.has_host_cluster || !may_unmap))
-    return std::nullopt;
+  // Unallocated without a backing file is zero already, but would not stay so over one.
+  if (!has_data && !has_backing_name_ && !can_say_zero()) return std::nullopt;
 
   mapping.allocated &= ~subclusters;
-  if (can_say_zero) mapping.zero |= subclusters;
-  const bool keeps_host = mapping.allocated != 0 ||
-                          (!may_unmap && mapping.has_host_cluster && mapping.copied) ||
-                          (data_file_raw_ && mapping.has_host_cluster);
+  if (can_say_zero()) mapping.zero |= subclusters;
+  const bool may_keep_host = can_say_zero() && !may_unmap;
+  const bool keeps_host =
+      mapping.allocated != 0 || (may_keep_host && mapping.has_host_cluster && mapping.copied);
   if (!keeps_host) {
     mapping.has_host_cluster = false;
     mapping.copied = false;

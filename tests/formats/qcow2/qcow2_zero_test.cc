@@ -36,10 +36,37 @@ TEST_F(Zero, OfPartsOfClustersKeepsTheRest) {
   EXPECT_EQ(kind_at(cluster_), ExtentKind::zero);
 }
 
-TEST_F(Zero, WhereAllIsZeroAlreadyAllocatesNothing) {
-  layer_->write_zeroes({100}, 5 * cluster_, false);
+TEST_F(Zero, OfWhatWasNeverWrittenIsKeptOverALaterBackingFile) {
+  layer_->write_zeroes({cluster_}, 5 * cluster_, false);
+  const LayerExtent extent = layer_->map({cluster_}, 8 * cluster_);
+  EXPECT_EQ(extent.kind, ExtentKind::zero);
+  EXPECT_EQ(extent.length_bytes, 5 * cluster_);
+  EXPECT_FALSE(extent.has_host_offset);
+  EXPECT_EQ(kind_at(0), ExtentKind::unallocated);
+}
+
+TEST_F(Zero, OfNothingChangesNothing) {
+  layer_->write_zeroes({100}, 0, true);
+  layer_->write_zeroes({cluster_}, 0, false);
   EXPECT_EQ(layer_->map({0}, 8 * cluster_).kind, ExtentKind::unallocated);
   EXPECT_EQ(layer_->map({0}, 8 * cluster_).length_bytes, 8 * cluster_);
+}
+
+TEST_F(Zero, OfAPartOfAClusterThatReadsAsZeroesCoversAllOfIt) {
+  write(5 * cluster_, 3, cluster_);
+  const std::uint64_t before = plan_->count(test::kWrites | test::kZeroWrites);
+  layer_->write_zeroes({cluster_ + 100}, 2 * cluster_, true);
+  layer_->write_zeroes({4 * cluster_ + 7}, 1, false);
+  EXPECT_EQ(plan_->count(test::kWrites | test::kZeroWrites), before) << "data were written";
+  EXPECT_EQ(kind_at(0), ExtentKind::unallocated);
+  EXPECT_EQ(layer_->map({cluster_}, 3 * cluster_).length_bytes, 3 * cluster_);
+  EXPECT_EQ(kind_at(cluster_), ExtentKind::zero);
+  EXPECT_EQ(kind_at(4 * cluster_), ExtentKind::zero);
+  // One whose rest is stored keeps that.
+  layer_->write_zeroes({5 * cluster_ + 100}, 100, true);
+  EXPECT_EQ(kind_at(5 * cluster_), ExtentKind::data);
+  EXPECT_EQ(read(5 * cluster_, 100), test::make_content(3, 100));
+  expect_clean();
 }
 
 TEST_F(Zero, OverACompressedClusterFreesIt) {
@@ -70,9 +97,11 @@ TEST_F(Zero, ADiscardGivesWholeClustersBack) {
   const std::uint64_t allocated = image_->allocated_bytes();
   layer_->discard({100}, 3 * cluster_);
   EXPECT_EQ(kind_at(0), ExtentKind::data);
-  EXPECT_EQ(kind_at(cluster_), ExtentKind::unallocated);
-  EXPECT_EQ(kind_at(2 * cluster_), ExtentKind::unallocated);
+  EXPECT_EQ(kind_at(cluster_), ExtentKind::zero);
+  EXPECT_EQ(kind_at(2 * cluster_), ExtentKind::zero);
   EXPECT_EQ(kind_at(3 * cluster_), ExtentKind::data);
+  layer_->discard({5 * cluster_}, cluster_);
+  EXPECT_EQ(kind_at(5 * cluster_), ExtentKind::unallocated) << "was never stored";
   layer_->flush();
   EXPECT_EQ(image_->allocated_bytes(), allocated - 2 * cluster_) << "holes have been punched";
   expect_clean();
@@ -86,7 +115,7 @@ class ZeroAtTheEnd : public test::LayerTest {
 TEST_F(ZeroAtTheEnd, TheLastPartOfAClusterCountsAsWhole) {
   write(10 * cluster_, 1, 512);
   layer_->discard({10 * cluster_}, 512);
-  EXPECT_EQ(kind_at(10 * cluster_), ExtentKind::unallocated);
+  EXPECT_EQ(kind_at(10 * cluster_), ExtentKind::zero);
   write(10 * cluster_, 1, 512);
   layer_->write_zeroes({10 * cluster_}, 512, true);
   EXPECT_EQ(kind_at(10 * cluster_), ExtentKind::zero);
@@ -98,10 +127,12 @@ class ZeroVersion2 : public test::LayerTest {
   ZeroVersion2() : LayerTest({.version = 2}) {}
 };
 
-TEST_F(ZeroVersion2, IsWrittenAsDataUnlessTheClusterMayGo) {
+TEST_F(ZeroVersion2, GivesClustersBackEvenIfTheyNeedNotGo) {
   write(0, 3, 2 * cluster_);
-  layer_->write_zeroes({0}, cluster_, false);
+  layer_->write_zeroes({100}, 100, false);
   EXPECT_EQ(kind_at(0), ExtentKind::data);
+  layer_->write_zeroes({0}, cluster_, false);
+  EXPECT_EQ(kind_at(0), ExtentKind::unallocated);
   EXPECT_EQ(read(0, cluster_), zeroes(cluster_));
   layer_->write_zeroes({cluster_}, cluster_, true);
   EXPECT_EQ(kind_at(cluster_), ExtentKind::unallocated);
