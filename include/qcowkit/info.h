@@ -141,8 +141,8 @@ struct CheckReport {
 
 struct CheckOptions {
   Repair repair = Repair::none;
-  ProgressSink progress;
-  std::stop_token stop;
+  ProgressSink progress = {};
+  std::stop_token stop = {};
 };
 
 }  // namespace qcowkit
