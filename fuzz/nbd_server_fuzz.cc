@@ -71,8 +71,8 @@ void serve(std::span<const std::byte> bytes) {
   nbd::MemoryBudget budget(pool);
   nbd::RequestReader reader(
       *transport, session->rules(), budget, draining,
-      [](const nbd::Request&, std::uint64_t, std::span<const std::byte> bytes) {
-        look_at(bytes);
+      [](const nbd::Request&, std::uint64_t, std::span<const std::byte> payload) {
+        look_at(payload);
         return nbd::WireError::none;
       });
   Buffer spare;

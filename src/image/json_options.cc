@@ -11,7 +11,7 @@ namespace qcowkit {
 
 namespace {
 
-[[noreturn]] void fail(const std::string& what) { throw Error(Errc::invalid_argument, what); }
+[[noreturn]] void fail(const std::string& what) { throw JsonSyntaxError(what); }
 [[noreturn]] void fail_parsing(const std::string& what) {
   fail(fmt::format("JSON parse error, {}", what));
 }

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include "image/drivers.h"
+#include "image/json_options.h"
 #include "image/limits.h"
 #include "image/nbd_name.h"
 #include "qcowkit/node.h"
@@ -88,7 +89,7 @@ NodeOptions parse_drivers_name(std::string_view driver, std::string_view name, s
 NodeOptions parse_json_name(std::string_view name) {
   try {
     return NodeOptions::from_json(name.substr(kJson.size()));
-  } catch (const Error& error) {
+  } catch (const JsonSyntaxError& error) {
     throw error.within("Could not parse the JSON options");
   }
 }

@@ -109,8 +109,7 @@ void perform(const Request& request, const Shape& shape, Layer& layer, GuestMode
     case Request::Kind::discard: {
       std::uint64_t begin = request.guest_offset;
       std::uint64_t end = begin + request.length_bytes;
-      // A data file that reads as the disk does has the whole range zeroed.
-      if (!shape.options.data_file_raw) shrink_to_clusters(shape, begin, end);
+      shrink_to_clusters(shape, begin, end);
       const std::uint64_t zeroed = shape.can_discard() ? end - begin : 0;
       model.begin(begin < shape.disk_bytes() ? begin : 0, std::vector<std::byte>(zeroed));
       layer.discard(guest_offset, request.length_bytes);

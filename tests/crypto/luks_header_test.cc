@@ -167,7 +167,7 @@ const std::vector<Damage>& damages() {
       {"EssivHashOfOddLength",
        [](RawLuksHeader& raw) { set(raw.cipher_mode, "xts-essiv:sha1"); },
        Errc::unsupported,
-       {"essiv:sha1", "20 bytes", "aes"}},
+       {"AES", "key size 20"}},
       {"HashUnknown",
        [](RawLuksHeader& raw) { set(raw.hash_spec, "whirlpool"); },
        Errc::unsupported,
