@@ -98,7 +98,8 @@ class LuksInterchange : public testing::TestWithParam<Kind> {
 
 TEST_P(LuksInterchange, WeReadWhatTheReferenceWrote) {
   create(path_, GetParam().options());
-  EXPECT_TRUE(read_all(path_) == written_by_reference(path_));
+  const auto content = written_by_reference(path_);
+  EXPECT_TRUE(read_all(path_) == content);
 }
 
 TEST_P(LuksInterchange, TheReferenceReadsWhatWeWrote) {

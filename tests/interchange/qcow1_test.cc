@@ -160,7 +160,8 @@ class Qcow1Interchange : public testing::TestWithParam<Kind> {
 
   void our_turn(std::uint64_t seed) const {
     SCOPED_TRACE(seed);
-    test::ModelledImage disk(open(), read_by_reference(), !GetParam().has_backing());
+    const auto content = read_by_reference();  // before the image is locked
+    test::ModelledImage disk(open(), content, !GetParam().has_backing());
     ASSERT_EQ(disk.compare_all(), std::nullopt) << "what the reference wrote";
     for (const Operation& operation : draw_turn(seed)) {
       if (operation.kind == OperationKind::reopen || operation.kind == OperationKind::check) {

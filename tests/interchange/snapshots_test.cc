@@ -35,8 +35,8 @@ std::vector<std::byte> read_snapshot(const std::string& path, const std::string&
 /// Random operations of ours, checked against what the disk held before and by the reference.
 std::optional<std::string> write_randomly(const ImageKind& kind, const std::string& path,
                                           std::uint64_t seed) {
-  test::ModelledImage disk(test::open_for_writing(path), test::read_by_reference(path),
-                           kind.discards());
+  const auto content = test::read_by_reference(path);  // before the image is locked
+  test::ModelledImage disk(test::open_for_writing(path), content, kind.discards());
   if (auto wrong = disk.compare_all()) return wrong;
   if (auto wrong = disk.check(true)) return wrong;
   const std::uint64_t cluster = kind.options.cluster_size_bytes;

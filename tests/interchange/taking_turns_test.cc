@@ -40,8 +40,8 @@ void reference_turn(const ImageKind& kind, const std::string& path, std::uint64_
 
 std::optional<std::string> our_turn(const ImageKind& kind, const std::string& path,
                                     std::uint64_t seed) {
-  test::ModelledImage disk(test::open_for_writing(path), test::read_by_reference(path),
-                           kind.discards());
+  const auto content = test::read_by_reference(path);  // before the image is locked
+  test::ModelledImage disk(test::open_for_writing(path), content, kind.discards());
   if (auto wrong = disk.compare_all()) return "what the reference wrote: " + *wrong;
   if (auto wrong = disk.check(true)) return "what the reference wrote: " + *wrong;
   for (const Operation& operation : draw_turn(kind, seed, kind.has_compression())) {
