@@ -39,6 +39,7 @@ class Image {
   /// Opens the image in `path`, and its chain as `options` allow. Blocks while locks are asked for
   /// and passphrases are tried. Throws `Errc::not_an_image`, `corrupt`, `unsupported` (a feature
   /// that is not known), `in_use`, `reference_refused` or `limit_exceeded`, or the system's errno.
+  /// A path is nothing but a path: `NodeOptions::from_name` reads "nbd://..." and "json:{...}".
   static std::unique_ptr<Image> open(const std::string& path, const OpenOptions& options = {});
   /// Opens what a tree of drivers and their options stands for ("driver=qcow2,file.filename=...").
   /// What it says goes before `options`.

@@ -1,5 +1,4 @@
 #include "tests/image/life_disk.h"
-#include "base/sector.h"
 
 #include <fmt/core.h>
 
@@ -8,6 +7,7 @@
 #include <stdexcept>
 
 #include "base/checked.h"
+#include "base/sector.h"
 #include "tests/support/content.h"
 #include "tests/support/modelled_image.h"
 #include "tests/support/reference_tools.h"
@@ -54,9 +54,9 @@ bool within_limits(bool may_fail, Work work) {
 
 std::optional<std::string> first_difference(const char* what, std::span<const std::byte> found,
                                             std::span<const std::byte> expected) {
+  if (test::same_bytes(found, expected)) return std::nullopt;
   const auto [here, there] =
       std::mismatch(found.begin(), found.end(), expected.begin(), expected.end());
-  if (here == found.end() && there == expected.end()) return std::nullopt;
   if (here == found.end() || there == expected.end()) {
     return fmt::format("{} has {} bytes, expected {}", what, found.size(), expected.size());
   }

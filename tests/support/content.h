@@ -42,4 +42,9 @@ inline std::vector<std::byte> make_content(std::uint64_t content, std::size_t si
   return bytes;
 }
 
+/// Whole disks are compared again and again: unoptimised, the algorithms would go byte by byte.
+inline bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
+}
+
 }  // namespace qcowkit::test
