@@ -112,21 +112,22 @@ bool BenchJob::take(Batch& batch, std::uint64_t requests_max) {
       error_ = std::make_exception_ptr(Error(Errc::cancelled, "the benchmark was stopped"));
     }
     if (error_) return false;
-    if (!is_flush_due()) break;
-    if (options_.flushes_among_writes || batches_under_way_ == 0) {
-      batch = {next_, next_, true};
-      flushed_at_ = next_;
-      ++batches_under_way_;
-      return true;
+    if (is_flush_due()) {
+      if (options_.flushes_among_writes || batches_under_way_ == 0) {
+        batch = {next_, next_, true};
+        flushed_at_ = next_;
+        ++batches_under_way_;
+        return true;
+      }
+    } else {
+      // A flush that all wait for may still be under way.
+      const bool must_wait = !options_.flushes_among_writes && flushed_at_ == next_ && next_ != 0 &&
+                             batches_under_way_ != 0;
+      if (!must_wait) break;
     }
-    drained_.wait(mutex_);
+    drained_.wait(mutex_);  // and look again: others go on meanwhile
   }
-  // A flush that all wait for is still under way.
-  while (!options_.flushes_among_writes && flushed_at_ == next_ && next_ != 0 &&
-         batches_under_way_ != 0 && !error_) {
-    drained_.wait(mutex_);
-  }
-  if (error_ || next_ == options_.count) return false;
+  if (next_ == options_.count) return false;
   batch.begin = next_;
   batch.end = std::min(options_.count, next_ + requests_max);
   if (options_.flush_interval != 0) {

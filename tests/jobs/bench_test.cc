@@ -73,7 +73,7 @@ TEST(Bench, FlushComesAfterEachInterval) {
       options.flushes_among_writes = among;
       time_requests(*image, options);
       // Whenever what is left is a multiple of 8: after 4, 12, ... 100 requests.
-      EXPECT_EQ(plan->count(test::kFlushes) - before, 13u);
+      EXPECT_EQ(plan->count(test::kFlushes) - before, 13u) << among << " " << depth;
       EXPECT_EQ(plan->count(test::kWrites | test::kZeroWrites), 100u);
     }
   }

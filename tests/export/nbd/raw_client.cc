@@ -39,6 +39,10 @@ RawClient::RawClient(NbdSocket socket) : socket_(std::move(socket)) {}
 void RawClient::send(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t count = ::send(descriptor(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    // Whether it is the sending or the receiving that notices depends on the moment.
+    if (count < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+      throw std::runtime_error("the server has hung up");
+    }
     if (count < 0) throw std::system_error(errno, std::generic_category(), "send");
     bytes = bytes.subspan(static_cast<std::size_t>(count));
   }
