@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "export/nbd/wire.h"
+#include "base/nbd_wire.h"
 #include "qcowkit/error.h"
 
 namespace qcowkit::nbd {

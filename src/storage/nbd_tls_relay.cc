@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/endian.h"
+#include "base/nbd_wire.h"
 #include "base/tls_credentials.h"
 #include "base/tls_session.h"
 #include "qcowkit/error.h"
@@ -24,38 +25,6 @@
 namespace qcowkit {
 
 namespace {
-
-// NBD protocol, "Newstyle negotiation".
-constexpr std::uint64_t kGreetingMagic = 0x4e42444d41474943;  // "NBDMAGIC"
-constexpr std::uint64_t kOptionMagic = 0x49484156454f5054;    // "IHAVEOPT"
-constexpr std::uint64_t kReplyMagic = 0x0003e889045565a9;
-constexpr std::uint16_t kFixedNewstyle = 1;
-constexpr std::uint16_t kNoZeroes = 2;
-constexpr std::uint32_t kOptionStartTls = 5;
-constexpr std::uint32_t kReplyAck = 1;
-constexpr std::uint32_t kReplyTextMax = 4096;  // "Strings"
-
-struct Greeting {
-  be64 greeting_magic;
-  be64 option_magic;
-  be16 flags;
-};
-static_assert(sizeof(Greeting) == 18);
-
-struct OptionHeader {
-  be64 option_magic;
-  be32 option;
-  be32 length;
-};
-static_assert(sizeof(OptionHeader) == 16);
-
-struct ReplyHeader {
-  be64 reply_magic;
-  be32 option;
-  be32 type;
-  be32 length;
-};
-static_assert(sizeof(ReplyHeader) == 20);
 
 constexpr std::size_t kPassedOnBytes = 256 << 10;
 /// How long what has been sent last may take to reach the server when the connection ends.
@@ -166,7 +135,7 @@ class Relay final : public NbdTlsRelay {
     }
     ours_ = Socket(ends[0]);
     theirs_ = Socket(ends[1]);
-    ours_.send_whole(Greeting{kGreetingMagic, kOptionMagic, flags});
+    ours_.send_whole(nbd::ServerGreeting{nbd::kInitPassword, nbd::kOptionMagic, flags});
     try {
       sending_ = std::async(std::launch::async, [this] { pass_on_requests(); });
       receiving_ = std::async(std::launch::async, [this] { pass_on_replies(); });
@@ -204,28 +173,32 @@ class Relay final : public NbdTlsRelay {
 
 /// Returns the flags that both sides agree on.
 std::uint16_t Relay::agree_on_tls() {
-  Greeting greeting;
+  using nbd::handshake_flag::kFixedNewstyle;
+  using nbd::handshake_flag::kNoZeroes;
+  nbd::ServerGreeting greeting;
   server_.receive_whole(greeting);
-  if (greeting.greeting_magic != kGreetingMagic) {
+  if (greeting.init_password != nbd::kInitPassword) {
     throw Error(std::make_error_code(std::errc::protocol_error), "Bad initial magic received");
   }
-  if (greeting.option_magic != kOptionMagic || (greeting.flags & kFixedNewstyle) == 0) {
+  if (greeting.option_magic != nbd::kOptionMagic ||
+      (greeting.handshake_flags & kFixedNewstyle) == 0) {
     throw Error(Errc::unsupported, "Server does not support STARTTLS");
   }
-  const std::uint16_t flags = greeting.flags & (kFixedNewstyle | kNoZeroes);
+  const std::uint16_t flags = greeting.handshake_flags & (kFixedNewstyle | kNoZeroes);
+  constexpr auto kStartTls = static_cast<std::uint32_t>(nbd::Option::starttls);
   server_.send_whole(be32(flags));
-  server_.send_whole(OptionHeader{kOptionMagic, kOptionStartTls, 0});
+  server_.send_whole(nbd::OptionHeader{nbd::kOptionMagic, kStartTls, 0});
 
-  ReplyHeader reply;
+  nbd::OptionReplyHeader reply;
   server_.receive_whole(reply);
-  const bool is_reply = reply.reply_magic == kReplyMagic && reply.option == kOptionStartTls &&
-                        reply.length <= kReplyTextMax;
+  const bool is_reply = reply.magic == nbd::kOptionReplyMagic && reply.option == kStartTls &&
+                        reply.length <= nbd::kStringBytesMax;
   if (!is_reply) {
     throw Error(std::make_error_code(std::errc::protocol_error), "Unexpected option reply");
   }
   std::string text(reply.length, '\0');
   server_.receive_all(std::as_writable_bytes(std::span{text}));
-  if (reply.type == kReplyAck) return flags;
+  if (reply.type == static_cast<std::uint32_t>(nbd::OptionReply::ack)) return flags;
   throw Error(Errc::unsupported, fmt::format("Denied by server for option 5 (starttls){}{}",
                                              text.empty() ? "" : "\nserver reported: ", text));
 }

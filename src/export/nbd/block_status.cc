@@ -1,6 +1,6 @@
 #include "export/nbd/block_status.h"
 
-#include "export/nbd/wire.h"
+#include "base/nbd_wire.h"
 
 namespace qcowkit::nbd {
 

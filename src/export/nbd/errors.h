@@ -3,7 +3,7 @@
 
 #include <system_error>
 
-#include "export/nbd/wire.h"
+#include "base/nbd_wire.h"
 
 namespace qcowkit::nbd {
 

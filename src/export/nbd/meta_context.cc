@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include "export/nbd/wire.h"
+#include "base/nbd_wire.h"
 
 namespace qcowkit::nbd {
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "export/nbd/wire.h"
+#include "base/nbd_wire.h"
 
 namespace qcowkit::nbd {
 

@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "base/nbd_wire.h"
 #include "export/nbd/meta_context.h"
-#include "export/nbd/wire.h"
 
 namespace qcowkit::nbd {
 

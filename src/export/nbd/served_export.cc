@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "export/nbd/wire.h"
+#include "base/nbd_wire.h"
 
 namespace qcowkit::nbd {
 

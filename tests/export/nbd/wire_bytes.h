@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "export/nbd/wire.h"
+#include "base/nbd_wire.h"
 
 namespace qcowkit::nbd::test {
 
