@@ -22,6 +22,8 @@ constexpr std::uint64_t kSubclusters = 32;
 constexpr std::uint64_t kChunksPerSecond = 8;
 /// As long as it is not known whether blocks can be shared, little is read.
 constexpr std::uint64_t kTrialBytes = 64 << 10;
+/// Less than this is sooner copied than shared, if what lies before it is read anyway.
+constexpr std::uint64_t kLeastCloneBytes = 64 << 10;
 /// Steps that move no bytes are bounded, so that a copy shows progress and can be stopped.
 constexpr std::uint64_t kCloneBytesMax = std::uint64_t{256} << 20;
 constexpr std::uint64_t kZeroBytesMax = std::uint64_t{1} << 30;
@@ -145,13 +147,22 @@ bool CopyPlanner::plan_run(const CopyPiece& piece, CopyItem& item) {
   return true;
 }
 
-// Bytes to be read: up to the chunk's end, or to where a run without such bytes reaches there.
+// True if a chunk that reaches the piece had better end with the unit that it begins in: nothing of
+// it is read further on, or its blocks are shared.
+bool CopyPlanner::ends_chunk(const CopyPiece& piece, std::uint64_t at,
+                             std::uint64_t chunk_end) const {
+  if (piece.content != Content::copy) return piece.end >= chunk_end;
+  return verdict_on(piece) == Cloner::Verdict::possible &&
+         whole_units_end(piece) >= align_up(at, shape_.unit_bytes) + kLeastCloneBytes;
+}
+
+// Bytes to be read: up to the chunk's end, or to where a run begins that need not be read.
 void CopyPlanner::plan_chunk(CopyItem& item, std::uint64_t chunk_bytes) {
   item.kind = CopyItem::Kind::data;
   std::uint64_t end = std::min(align_down(position_, chunk_bytes) + chunk_bytes, walk_.size());
   for (std::uint64_t at = position_; at < end; at = item.pieces.back().end) {
     CopyPiece piece = walk_.at(at);
-    if (piece.content != Content::copy && piece.end >= end) {
+    if (at > position_ && ends_chunk(piece, at, end)) {
       end = std::min(end, align_up(at, shape_.unit_bytes));
       if (at == end) break;
     }

@@ -63,6 +63,7 @@ class CopyPlanner {
  private:
   bool plan_run(const CopyPiece& piece, CopyItem& item);
   void plan_chunk(CopyItem& item, std::uint64_t chunk_bytes);
+  bool ends_chunk(const CopyPiece& piece, std::uint64_t at, std::uint64_t chunk_end) const;
   std::uint64_t whole_units_end(const CopyPiece& piece) const noexcept;
   Cloner::Verdict verdict_on(const CopyPiece& piece) const;
 
