@@ -29,7 +29,7 @@ __qcow_option_values() {
     -f | -O | -F | -B | --format | --target-format | --backing-format) echo "qcow2 raw qcow luks" ;;
     -t | --cache | --target-cache) echo "writeback none writethrough directsync unsafe" ;;
     -T | --source-cache) [[ $1 == qcow ]] || echo "writeback none writethrough directsync unsafe" ;;
-    --output) echo "human json" ;;
+    --output) [[ $1 == draw ]] && echo "human json svg" || echo "human json" ;;
     --preallocation) echo "off metadata falloc full" ;;
     -r | --repair) [[ $1 == check ]] && echo "leaks all" ;;
     -i | --aio) echo "threads native io_uring" ;;

@@ -6,36 +6,13 @@
 #include <cstdint>
 #include <iterator>
 
+#include "base/utf8.h"
+
 namespace qcowkit {
 
 namespace {
 
 constexpr char32_t kReplacement = 0xfffd;
-
-/// Takes one character from the front of `text`; a byte, or the start of a character, that is not
-/// UTF-8 counts as U+FFFD.
-char32_t take_character(std::string_view& text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) {
-    text.remove_prefix(1);
-    return first;
-  }
-  const unsigned length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  char32_t character = first & (0x7fu >> length);
-  std::size_t taken = 1;
-  if (first >= 0xc2 && first <= 0xf4) {
-    while (taken < length && taken < text.size() && (byte(taken) & 0xc0) == 0x80) {
-      character = (character << 6) | (byte(taken++) & 0x3fu);
-    }
-  }
-  text.remove_prefix(taken);
-  static constexpr char32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool is_surrogate = character >= 0xd800 && character <= 0xdfff;
-  const bool is_valid =
-      taken == length && character >= kSmallest[length] && character <= 0x10ffff && !is_surrogate;
-  return is_valid ? character : kReplacement;
-}
 
 void append_escaped(std::string& out, char32_t c) {
   const auto append_unit = [&](std::uint32_t unit) {
@@ -80,7 +57,7 @@ void append_escaped(std::string& out, char32_t c) {
 
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
-  while (!text.empty()) append_escaped(out, take_character(text));
+  while (!text.empty()) append_escaped(out, take_utf8(text).value_or(kReplacement));
   out += '"';
 }
 

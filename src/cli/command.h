@@ -32,6 +32,7 @@ extern const Command kCompareCommand;
 extern const Command kConvertCommand;
 extern const Command kCreateCommand;
 extern const Command kDdCommand;
+extern const Command kDrawCommand;
 extern const Command kInfoCommand;
 extern const Command kIoCommand;
 extern const Command kMapCommand;

@@ -26,16 +26,16 @@ int write_all(int fd, std::string_view text) noexcept {
   return 0;
 }
 
-/// https://no-color.org: a variable of this name that is not empty asks for plain text.
-bool wants_colours() noexcept {
+}  // namespace
+
+// https://no-color.org: a variable of this name that is not empty asks for plain text.
+bool Console::has_colours() const noexcept {
   const char* const no_color = std::getenv("NO_COLOR");
   return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
 }
 
-}  // namespace
-
 std::string Console::heading(std::string_view text) const {
-  return wants_colours() ? fmt::format("\033[1m{}\033[0m", text) : std::string(text);
+  return has_colours() ? fmt::format("\033[1m{}\033[0m", text) : std::string(text);
 }
 
 void Console::flush() noexcept {

@@ -39,6 +39,8 @@ class Console {
     if (buffer_.size() >= kBufferBytes) flush();
   }
 
+  /// True if standard output is a terminal whose user wants colours.
+  bool has_colours() const noexcept;
   /// `text` as a heading: bold where standard output is a terminal that wants colours.
   std::string heading(std::string_view text) const;
 

@@ -17,10 +17,10 @@ namespace qcowkit::cli {
 namespace {
 
 constexpr std::array kCommands = {
-    &kAmendCommand,   &kBenchCommand,    &kBitmapCommand,  &kCheckCommand, &kCommitCommand,
-    &kCompareCommand, &kConvertCommand,  &kCreateCommand,  &kDdCommand,    &kInfoCommand,
-    &kIoCommand,      &kMapCommand,      &kMeasureCommand, &kNbdCommand,   &kRebaseCommand,
-    &kResizeCommand,  &kSnapshotCommand,
+    &kAmendCommand,   &kBenchCommand,   &kBitmapCommand,   &kCheckCommand,   &kCommitCommand,
+    &kCompareCommand, &kConvertCommand, &kCreateCommand,   &kDdCommand,      &kDrawCommand,
+    &kInfoCommand,    &kIoCommand,      &kMapCommand,      &kMeasureCommand, &kNbdCommand,
+    &kRebaseCommand,  &kResizeCommand,  &kSnapshotCommand,
 };
 
 constexpr std::array kToolOptions = {

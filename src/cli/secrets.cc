@@ -13,6 +13,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/utf8.h"
 #include "cli/base64.h"
 #include "cli/failure.h"
 #include "cli/objects.h"
@@ -102,34 +103,11 @@ Secret content_of(const ObjectDefinition& definition, const Secrets& secrets) {
   return is_base64 ? decode_base64(content) : content;
 }
 
-/// Bytes that follow `first` in a character, and the smallest character that needs so many.
-struct Utf8Form {
-  std::size_t following;
-  char32_t smallest;
-};
-std::optional<Utf8Form> utf8_form(std::uint8_t first) {
-  if (first < 0x80) return Utf8Form{0, 1};
-  if (first >= 0xc0 && first < 0xe0) return Utf8Form{1, 0x80};
-  if (first >= 0xe0 && first < 0xf0) return Utf8Form{2, 0x800};
-  if (first >= 0xf0 && first < 0xf8) return Utf8Form{3, 0x10000};
-  return std::nullopt;
-}
-
-/// True if `bytes` are characters (RFC 3629), none of which is zero.
+/// True if `bytes` are characters, none of which is zero.
 bool is_utf8(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const auto first = std::to_integer<std::uint8_t>(bytes[0]);
-    const std::optional<Utf8Form> form = utf8_form(first);
-    if (!form || bytes.size() <= form->following) return false;
-    char32_t character = form->following == 0 ? first : first & (0x3fu >> form->following);
-    for (std::size_t i = 1; i <= form->following; ++i) {
-      const auto next = std::to_integer<std::uint8_t>(bytes[i]);
-      if ((next & 0xc0) != 0x80) return false;
-      character = character << 6 | (next & 0x3f);
-    }
-    const bool is_surrogate = character >= 0xd800 && character < 0xe000;
-    if (character < form->smallest || character > 0x10ffff || is_surrogate) return false;
-    bytes = bytes.subspan(form->following + 1);
+  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  while (!text.empty()) {
+    if (take_utf8(text).value_or(0) == 0) return false;
   }
   return true;
 }
