@@ -1,4 +1,5 @@
 // The image header and its extensions (qcow2 spec, Header and Header extensions). No I/O, no locks.
+// Decoded in header.cc, encoded in header_encode.cc.
 #pragma once
 
 #include <array>
@@ -47,6 +48,9 @@ static_assert(offsetof(RawHeader, l1_table_offset) == 40);
 static_assert(offsetof(RawHeader, incompatible_features) == 72);
 static_assert(offsetof(RawHeader, compression_type) == 104);
 
+/// "QFI\xfb"
+inline constexpr std::array<std::byte, 4> kMagic{std::byte{'Q'}, std::byte{'F'}, std::byte{'I'},
+                                                 std::byte{0xfb}};
 inline constexpr std::uint32_t kHeaderBytesV2 = 72;
 inline constexpr std::uint32_t kHeaderBytesV3Min = 104;
 

@@ -1,5 +1,5 @@
-// The header extension area (qcow2 spec, Header extensions): its framing, and the feature name
-// table. No I/O, no locks.
+// The header extension area (qcow2 spec, Header extensions): its framing, the bytes of the
+// extensions with fields, and the feature name table. No I/O, no locks.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
+
+#include "base/endian.h"
 
 namespace qcowkit::qcow2 {
 
@@ -26,6 +29,24 @@ struct HeaderExtension {
   std::uint32_t type;
   std::vector<std::byte> data;
 };
+
+/// The bitmaps extension's bytes (qcow2 spec, Bitmaps extension).
+struct RawBitmapsExtension {
+  be32 nb_bitmaps;
+  be32 reserved;
+  be64 bitmap_directory_size;
+  be64 bitmap_directory_offset;
+};
+static_assert(sizeof(RawBitmapsExtension) == 24 && alignof(RawBitmapsExtension) == 1);
+static_assert(std::is_trivially_copyable_v<RawBitmapsExtension>);
+
+/// qcow2 spec, Full disk encryption header pointer.
+struct RawEncryptionExtension {
+  be64 offset;
+  be64 length;
+};
+static_assert(sizeof(RawEncryptionExtension) == 16 && alignof(RawEncryptionExtension) == 1);
+static_assert(std::is_trivially_copyable_v<RawEncryptionExtension>);
 
 /// Splits the area, which begins behind the header and ends where the backing file name or the
 /// cluster does, into its extensions. The end marker, or less than 8 bytes being left, ends it.
