@@ -3,10 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <filesystem>
-#include <functional>
-#include <memory>
-#include <ostream>
 #include <random>
 #include <string>
 #include <thread>
@@ -14,140 +10,18 @@
 
 #include "qcowkit/error.h"
 #include "qcowkit/storage.h"
-#include "storage/blkdebug.h"
-#include "storage/blkverify_storage.h"
-#include "storage/block_aligned_storage.h"
-#include "storage/preallocate_storage.h"
-#include "storage/throttle_storage.h"
-#include "storage/window_storage.h"
-#include "tests/support/crash_storage.h"
-#include "tests/support/fault_storage.h"
-#include "tests/support/temp_dir.h"
+#include "tests/storage/storage_model.h"
+#include "tests/storage/storage_subjects.h"
 
 namespace qcowkit {
 namespace {
 
-using test::TempDir;
-using Bytes = std::vector<std::byte>;
+using test::Bytes;
+using test::is_zero;
+using test::pattern;
+using test::read_all;
 
-Bytes pattern(std::size_t length, unsigned seed) {
-  Bytes bytes(length);
-  for (std::size_t i = 0; i < length; ++i) {
-    bytes[i] = static_cast<std::byte>(1 + (i * 7 + seed * 13 + i / 251) % 255);
-  }
-  return bytes;
-}
-
-Bytes read_all(Storage& storage, std::uint64_t offset, std::size_t length) {
-  Bytes bytes(length, std::byte{0xee});
-  storage.read(offset, bytes);
-  return bytes;
-}
-
-bool is_zero(const Bytes& bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
-}
-
-/// One implementation, and what keeps it alive.
-struct Subject {
-  std::unique_ptr<TempDir> folder;
-  std::unique_ptr<test::CrashDisk> disk;
-  std::unique_ptr<Storage> storage;
-};
-
-struct Maker {
-  std::string name;
-  int random_steps;  // fewer where each write waits for the disk
-  std::function<Subject()> make;
-};
-
-void PrintTo(const Maker& maker, std::ostream* out) { *out << maker.name; }
-
-Maker file_maker(const std::string& name, const std::string& parent, CacheMode cache) {
-  const bool waits = cache == CacheMode::writethrough || cache == CacheMode::directsync;
-  return {name, waits ? 100 : 500, [parent, cache] {
-            Subject subject;
-            subject.folder = std::make_unique<TempDir>(
-                parent.empty() ? std::filesystem::temp_directory_path().string() : parent);
-            FileOptions options;
-            options.create = true;
-            options.cache = cache;
-            subject.storage = open_file(subject.folder->file("image"), options);
-            return subject;
-          }};
-}
-
-/// A filter over a file.
-Maker filter_maker(const std::string& name,
-                   std::function<std::unique_ptr<Storage>(std::unique_ptr<Storage>)> filter) {
-  return {name, 500, [filter] {
-            Subject subject;
-            subject.folder =
-                std::make_unique<TempDir>(std::filesystem::temp_directory_path().string());
-            FileOptions options;
-            options.create = true;
-            subject.storage = filter(open_file(subject.folder->file("image"), options));
-            return subject;
-          }};
-}
-
-std::unique_ptr<Storage> throttled(std::unique_ptr<Storage> child) {
-  ThrottleLimits limits;
-  limits.bps_total.average = 1'000'000'000'000;
-  return make_throttle_storage(std::move(child), std::make_shared<ThrottleGroup>("group", limits));
-}
-
-std::unique_ptr<Storage> window_of(std::unique_ptr<Storage> child) {
-  child->resize(1024, Preallocation::off);
-  return make_window_storage(std::move(child), {.offset_bytes = 1024});
-}
-
-std::vector<Maker> makers() {
-  std::vector<Maker> all{
-      {"Memory", 2000,
-       [] {
-         return Subject{nullptr, nullptr, make_memory_storage()};
-       }},
-      {"Faultless", 2000,
-       [] {
-         return Subject{nullptr, nullptr,
-                        std::make_unique<test::FaultStorage>(make_memory_storage())};
-       }},
-      {"CrashDisk", 2000,
-       [] {
-         Subject subject;
-         subject.disk = std::make_unique<test::CrashDisk>();
-         subject.storage = subject.disk->open();
-         return subject;
-       }},
-      file_maker("Writeback", "", CacheMode::writeback),
-      file_maker("None", "", CacheMode::none),
-      file_maker("Writethrough", "", CacheMode::writethrough),
-      file_maker("Directsync", "", CacheMode::directsync),
-      file_maker("Unsafe", "", CacheMode::unsafe),
-  };
-  all.push_back(filter_maker("Throttled", throttled));
-  all.push_back(filter_maker("Window", window_of));
-  all.push_back(filter_maker("Verified", [](std::unique_ptr<Storage> child) {
-    return make_blkverify_storage(std::move(child), make_memory_storage());
-  }));
-  all.push_back(filter_maker("Preallocated", [](std::unique_ptr<Storage> child) {
-    return make_preallocate_storage(std::move(child), {.align_bytes = 4096, .size_bytes = 100'000});
-  }));
-  all.push_back(filter_maker("BlockAligned", [](std::unique_ptr<Storage> child) {
-    return make_block_aligned_storage(std::move(child), 4096);
-  }));
-  all.push_back(filter_maker("Blkdebug", [](std::unique_ptr<Storage> child) {
-    return make_blkdebug(std::move(child), {.align = 512, .max_transfer = 8192});
-  }));
-  if (std::filesystem::is_directory("/dev/shm")) {
-    all.push_back(file_maker("SharedMemoryWriteback", "/dev/shm", CacheMode::writeback));
-    all.push_back(file_maker("SharedMemoryNone", "/dev/shm", CacheMode::none));
-  }
-  return all;
-}
-
-class StorageContract : public testing::TestWithParam<Maker> {
+class StorageContract : public testing::TestWithParam<test::SubjectMaker> {
  protected:
   void SetUp() override {
     try {
@@ -160,10 +34,10 @@ class StorageContract : public testing::TestWithParam<Maker> {
   Storage& storage() { return *subject_.storage; }
 
  private:
-  Subject subject_;
+  test::Subject subject_;
 };
 
-INSTANTIATE_TEST_SUITE_P(All, StorageContract, testing::ValuesIn(makers()),
+INSTANTIATE_TEST_SUITE_P(All, StorageContract, testing::ValuesIn(test::subject_makers()),
                          [](const auto& maker) { return maker.param.name; });
 
 TEST_P(StorageContract, NewStorageIsEmpty) {
@@ -375,98 +249,10 @@ TEST_P(StorageContract, FlushAndCloseMayBeRepeated) {
   storage().close();
 }
 
-/// A byte vector that does what the storage is told, random requests, and a comparison.
-class Model {
- public:
-  Model(Storage& storage, std::uint64_t seed) : storage_(storage), random_(seed) {}
-
-  void step() {
-    const std::uint64_t offset = below(kReach);
-    const std::uint64_t length = 1 + below(below(4) == 0 ? 40'000 : 3000);
-    switch (below(8)) {
-      case 0:
-      case 1:
-      case 2:
-        write(offset, length);
-        break;
-      case 3:
-        storage_.write_zeroes(offset, length, {.may_unmap = below(2) == 0});
-        cover(offset, length);
-        std::fill_n(at(offset), length, std::byte{0});
-        break;
-      case 4:
-        discard(offset, length);
-        break;
-      case 5:
-        if (below(4) == 0) resize(offset);
-        break;
-      default:
-        check(offset, length);
-    }
-    ASSERT_EQ(storage_.size(), bytes_.size());
-  }
-  void check_all() { check(0, bytes_.size() + 1000); }
-
- private:
-  static constexpr std::uint64_t kReach = 150'000;
-
-  /// Often a multiple of the units in which files are kept.
-  std::uint64_t below(std::uint64_t limit) {
-    const std::uint64_t drawn = random_() % limit;
-    if (limit < 100) return drawn;
-    const std::uint64_t unit = std::array<std::uint64_t, 4>{1, 1, 512, 4096}[random_() % 4];
-    return drawn / unit * unit;
-  }
-  Bytes::iterator at(std::uint64_t offset) {
-    return bytes_.begin() + static_cast<std::ptrdiff_t>(offset);
-  }
-  void cover(std::uint64_t offset, std::uint64_t length) {
-    bytes_.resize(std::max<std::size_t>(bytes_.size(), offset + length));
-  }
-  void write(std::uint64_t offset, std::uint64_t length) {
-    Bytes bytes = pattern(length, static_cast<unsigned>(random_() % 1000));
-    const std::uint64_t first = below(length + 1);
-    const std::array<iovec, 2> from{
-        {{bytes.data(), first}, {bytes.data() + first, length - first}}};
-    storage_.writev(offset, from);
-    cover(offset, length);
-    std::copy(bytes.begin(), bytes.end(), at(offset));
-  }
-  void discard(std::uint64_t offset, std::uint64_t length) {
-    storage_.discard(offset, length);
-    if (offset >= bytes_.size()) return;
-    // What is there now is not known, only that nothing else has changed.
-    length = std::min<std::uint64_t>(length, bytes_.size() - offset);
-    storage_.write_zeroes(offset, length, {});
-    std::fill_n(at(offset), length, std::byte{0});
-  }
-  void resize(std::uint64_t size) {
-    storage_.resize(size, static_cast<Preallocation>(below(4)));
-    bytes_.resize(size);
-  }
-  void check(std::uint64_t offset, std::uint64_t length) {
-    Bytes expected(length);
-    for (std::uint64_t i = 0; i < length && offset + i < bytes_.size(); ++i) {
-      expected[i] = bytes_[offset + i];
-    }
-    ASSERT_EQ(read_all(storage_, offset, length), expected) << offset << "+" << length;
-    const StorageExtent extent = storage_.extent_at(offset, length);
-    ASSERT_GE(extent.length_bytes, 1U);
-    ASSERT_LE(extent.length_bytes, length);
-    if (!extent.is_hole) return;
-    expected.resize(extent.length_bytes);
-    ASSERT_TRUE(is_zero(expected)) << "data called a hole at " << offset;
-  }
-
-  Storage& storage_;
-  std::mt19937_64 random_;
-  Bytes bytes_;
-};
-
 TEST_P(StorageContract, RandomOperationsAgreeWithAByteVector) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
-  Model model(storage(), seed);
+  test::StorageModel model(storage(), seed);
   for (int i = 0; i < GetParam().random_steps; ++i) {
     ASSERT_NO_FATAL_FAILURE(model.step()) << "step " << i;
   }

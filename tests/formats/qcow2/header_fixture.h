@@ -4,6 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <initializer_list>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -71,5 +74,22 @@ class HeaderBytes {
   std::vector<std::byte> bytes_;
   std::size_t extensions_at_;
 };
+
+/// A sound header with one change.
+HeaderBytes header_with(const std::function<void(qcow2::RawHeader&)>& change,
+                        std::uint32_t version = 3, std::uint32_t cluster_bits = 16);
+
+/// The words as they lie in a file.
+std::string be(std::initializer_list<std::uint64_t> words);
+
+/// The bitmaps extension's data (qcow2 spec, Bitmaps extension); sizes in bytes.
+std::string bitmaps_extension(std::uint32_t nb_bitmaps, std::uint32_t reserved, std::uint64_t size,
+                              std::uint64_t offset);
+
+/// An entry of the feature name table (qcow2 spec, Feature name table).
+std::string feature_name(std::uint8_t type, std::uint8_t bit, const std::string& name);
+
+/// A header of either version with extensions, some of them left out at random.
+HeaderBytes rich_header(std::mt19937_64& random);
 
 }  // namespace qcowkit::test
