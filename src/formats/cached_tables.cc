@@ -47,16 +47,29 @@ void CachedTables::insert_read(std::uint64_t slice_host_offset, Buffer&& bytes,
   slices_.insert(slice_host_offset, std::move(bytes));
 }
 
-void CachedTables::link(std::uint64_t index, std::uint64_t entry, NewTable table) {
+/// What is known of the place is of something else; the L1 entry `index` is about to point there.
+void CachedTables::note_new_table(std::uint64_t index, HostOffset host_offset) {
   ++generation_;
   for (std::uint64_t at = 0; at < l2_table_bytes_; at += slices_.slice_bytes()) {
-    slices_.forget(table.host_offset.value + at);
+    slices_.forget(host_offset.value + at);
   }
+  unlinked_tables_.insert(host_offset.value);
+  dirty_l1_parts_.insert(index / kEntriesPerL1Part);
+}
+
+void CachedTables::link(std::uint64_t index, std::uint64_t entry, NewTable table) {
+  note_new_table(index, table.host_offset);
   MetadataCache::Slice& slice = slices_.insert(table.slice_host_offset, std::move(table.slice));
   if (table.is_dirty) slices_.mark_dirty(slice);
-  unlinked_tables_.insert(table.host_offset.value);
-  dirty_l1_parts_.insert(index / kEntriesPerL1Part);
   l1_[index] = entry;
+}
+
+void CachedTables::link_written(std::uint64_t index, std::span<const std::uint64_t> entries,
+                                HostOffset first_table) {
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    note_new_table(index + i, first_table + i * l2_table_bytes_);
+  }
+  std::ranges::copy(entries, l1_.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
 CachedTables::Dirty CachedTables::begin_write() {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "base/buffer.h"
@@ -50,6 +51,10 @@ class CachedTables {
     bool is_dirty;
   };
   void link(std::uint64_t index, std::uint64_t entry, NewTable table);
+  /// Makes the L1 entries from `index` on be `entries`, which point at L2 tables in places that are
+  /// new and on the disk as a whole, side by side from `first_table` on.
+  void link_written(std::uint64_t index, std::span<const std::uint64_t> entries,
+                    HostOffset first_table);
 
   /// True when enough is dirty for a write-back to be due.
   bool is_write_back_due() const noexcept {
@@ -76,6 +81,8 @@ class CachedTables {
   void drop_unused() noexcept { slices_.drop_unused(); }
 
  private:
+  void note_new_table(std::uint64_t index, HostOffset host_offset);
+
   std::vector<std::uint64_t> l1_;
   HostOffset l1_offset_{};
   std::uint64_t l2_table_bytes_ = 0;

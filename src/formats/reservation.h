@@ -32,6 +32,7 @@ class Reservation {
     host_offset_ += bytes;
     bytes_ -= bytes;
   }
+  void commit_all() noexcept { bytes_ = 0; }
 
  private:
   void swap(Reservation& other) noexcept {

@@ -354,6 +354,30 @@ std::optional<HostOffset> ClusterMap::install_table(GuestOffset guest_offset,
   return old_table;
 }
 
+std::uint64_t ClusterMap::entries_without_table(GuestOffset guest_offset,
+                                                std::uint64_t entries_max) const {
+  const Geometry& g = rules_.geometry;
+  const SharedLock lock(mutex_);
+  std::uint64_t found = 0;
+  while (found < entries_max && !l1_entry(guest_offset + found * g.l1_entry_covers()).has_table()) {
+    ++found;
+  }
+  return found;
+}
+
+void ClusterMap::link_tables(GuestOffset guest_offset, HostOffset first_table,
+                             std::uint64_t tables) {
+  const std::uint64_t table_bytes = rules_.geometry.cluster_size();
+  std::vector<std::uint64_t> entries;
+  for (std::uint64_t i = 0; i < tables; ++i) {
+    const HostOffset table = first_table + i * table_bytes;
+    entries.push_back(L1Entry::table(table, true).raw());
+    guard_.replace_l2_table(nullptr, table);
+  }
+  const ExclusiveLock lock(mutex_);
+  tables_.link_written(rules_.geometry.l1_index(guest_offset), entries, first_table);
+}
+
 void ClusterMap::replace_entries(GuestOffset first_cluster, std::span<const RawL2Entry> entries,
                                  std::size_t& replaced) {
   const Geometry& g = rules_.geometry;

@@ -76,6 +76,13 @@ class ClusterMap {
   /// used, if there was one. Calls for the same L1 entry are made one after the other.
   std::optional<HostOffset> install_table(GuestOffset guest_offset, HostOffset new_table);
 
+  /// How many L1 entries from that of `guest_offset` on, at most `entries_max`, have no table.
+  std::uint64_t entries_without_table(GuestOffset guest_offset, std::uint64_t entries_max) const;
+  /// Gives `tables` L1 entries, from that of `guest_offset` on, which have none, a table each. The
+  /// tables have been written, side by side from `first_table` on. If it throws, nothing points at
+  /// them.
+  void link_tables(GuestOffset guest_offset, HostOffset first_table, std::uint64_t tables);
+
   /// Replaces the entries from `first_cluster` on, all in one L2 table that is our own. Strong
   /// guarantee per cache slice: on an error a prefix has been replaced; its length in clusters is
   /// stored in `replaced`.

@@ -157,6 +157,18 @@ class Qcow2Layer final : public Layer {
       throw;
     }
   }
+  /// Runs `attempt`, and where space runs out, flushes and runs it again: freed clusters become
+  /// usable with a flush only.
+  template <typename Attempt>
+  auto reclaiming(Attempt attempt) {
+    try {
+      return attempt();
+    } catch (const Error& error) {
+      if (error.code() != std::errc::no_space_on_device || !metadata_.can_reclaim()) throw;
+    }
+    metadata_.flush();
+    return attempt();
+  }
   GuestOffset cluster_start(GuestOffset o) const noexcept {
     return {geometry_.cluster_start(o.value)};
   }
@@ -204,12 +216,22 @@ class Qcow2Layer final : public Layer {
   void grow(std::uint64_t size_bytes, Preallocation preallocation);
   void zero_behind_old_end(GuestOffset old_end, GuestOffset end);
   void zero_tail(GuestOffset begin, GuestOffset end, bool is_backed);
-  void preallocate(GuestOffset begin, GuestOffset end, Preallocation preallocation);
   std::vector<HostRange> copy_table_start(L1Entry table, HostOffset copy, std::uint64_t first_gone);
   void shrink(std::uint64_t size_bytes);
   ClusterTree cluster_tree() noexcept {
     return {*storage_, metadata_.refcounts(), metadata_.map().rules()};
   }
+
+  // qcow2_preallocate.cc
+  void preallocate(GuestOffset begin, GuestOffset end, Preallocation preallocation);
+  void grow_data_file(GuestOffset begin, GuestOffset end, Preallocation preallocation);
+  GuestOffset preallocate_tables(GuestOffset begin, GuestOffset end, std::uint64_t tables_max,
+                                 Preallocation preallocation);
+  GuestOffset preallocate_in_table(GuestOffset begin, GuestOffset end, Preallocation preallocation);
+  void fill_entries(std::byte* tables, std::uint64_t index, HostOffset host_offset,
+                    std::uint64_t length_bytes) const;
+  void provide_zeroes(GuestOffset guest_offset, HostOffset host_offset, std::uint64_t length_bytes,
+                      bool reads_as_zero, Preallocation preallocation);
 
   // qcow2_amend.cc
   void upgrade();

@@ -2,8 +2,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 
 #include "formats/qcow2/cluster_tree.h"
 #include "formats/qcow2/l1_entry.h"
@@ -23,16 +21,6 @@ void require_possible_size(std::uint64_t size_bytes, const Header& header) {
   if (header.nb_snapshots != 0 && header.version < 3) {
     // Entries of version 2 need not tell how large the disk was.
     throw Error(Errc::unsupported, "Can't resize a v2 image which has snapshots");
-  }
-}
-
-void write_buffers_of_zeroes(Storage& storage, HostOffset host_offset, std::uint64_t bytes) {
-  alignas(4096) static constexpr std::array<std::byte, 1u << 20> kZeroes{};
-  while (bytes > 0) {
-    const std::uint64_t part = std::min<std::uint64_t>(bytes, kZeroes.size());
-    storage.write(host_offset.value, std::span(kZeroes).first(part));
-    host_offset += part;
-    bytes -= part;
   }
 }
 
@@ -112,32 +100,6 @@ void Qcow2Layer::zero_tail(GuestOffset begin, GuestOffset end, bool is_backed) {
   read_behind_disk(begin, tail);
   const bool is_zero = std::ranges::all_of(tail, [](std::byte b) { return b == std::byte{0}; });
   if (!is_zero || is_backed) write_zero_bytes(begin, tail.size());
-}
-
-/// Gives all clusters of the range a place of their own, that reads as zeroes.
-void Qcow2Layer::preallocate(GuestOffset begin, GuestOffset end, Preallocation preallocation) {
-  const auto move = [&](const WritePlan& plan, GuestOffset run_begin, GuestOffset run_end) {
-    const HostOffset host_offset = plan.host_of(run_begin);
-    const std::uint64_t bytes = std::max(run_end, plan.fill_end) - run_begin;
-    if (is_encrypted()) {
-      write_zero_data(run_begin, host_offset, bytes);
-    } else if (preallocation == Preallocation::full) {
-      write_buffers_of_zeroes(data_storage(), host_offset, bytes);
-    } else if (preallocation == Preallocation::falloc || !plan.reads_as_zero) {
-      data_storage().write_zeroes(host_offset.value, bytes, {});
-    }
-  };
-  begin = cluster_end(begin);
-  while (begin < end) {
-    const GuestOffset part_end = begin + std::min(end - begin, left_in_table(begin));
-    const std::uint64_t done = allocate_and_move(begin, part_end, move);
-    begin += done != 0 ? done : std::min(geometry_.cluster_size(), part_end - begin);
-  }
-  // Clusters that were only mapped are part of the file all the same.
-  const HostOffset used_end = metadata_.refcounts().end_of_used_clusters();
-  if (!uses_data_file() && storage_->can_grow() && storage_->size() < used_end.value) {
-    storage_->resize(used_end.value, Preallocation::off);
-  }
 }
 
 // --- Shrinking ---------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ void Qcow2Layer::write_in_place_inside(GuestOffset guest_offset, std::uint64_t l
 /// Returns the length of that part in bytes; 0 if by now the range's start can be written in place.
 std::uint64_t Qcow2Layer::allocate_and_move(GuestOffset begin, GuestOffset end,
                                             const MoveRun& move) {
-  const auto attempt = [&]() -> std::uint64_t {
+  return reclaiming([&]() -> std::uint64_t {
     const GuestRangeLock::Holder range(ranges_, cluster_start(begin), cluster_end(end));
     const EpochPin pin(metadata_.epochs());
     WritePlan plan = plan_write(begin, end);
@@ -119,16 +119,7 @@ std::uint64_t Qcow2Layer::allocate_and_move(GuestOffset begin, GuestOffset end,
     }
     finish();
     return run_end - begin;
-  };
-
-  try {
-    return attempt();
-  } catch (const Error& error) {
-    // Freed clusters become usable with a flush only.
-    if (error.code() != std::errc::no_space_on_device || !metadata_.can_reclaim()) throw;
-  }
-  metadata_.flush();
-  return attempt();
+  });
 }
 
 // --- The steps ---------------------------------------------------------------------------------

@@ -67,6 +67,18 @@ void add_to_all(const Part& part, std::uint32_t refcount_order, std::int64_t cha
   });
 }
 
+/// Sets refcounts to 1 up to the first that is not 0. Returns how many.
+std::uint64_t take_free_in(const Part& part, std::uint32_t refcount_order) {
+  return with_width(refcount_order, [&](auto order) {
+    std::uint64_t taken = 0;
+    while (taken < part.count && load_refcount(part.slice, part.index + taken, order()) == 0) {
+      store_refcount(part.slice, part.index + taken, order(), 1);
+      ++taken;
+    }
+    return taken;
+  });
+}
+
 }  // namespace
 
 /// Calls `visit(part, first_cluster, slice)` for the clusters from `first` to before `end`, and
@@ -82,6 +94,23 @@ void Refcounts::for_each_part(std::uint64_t first, std::uint64_t end, Visit visi
     visit(Part{slice == nullptr ? nullptr : slice->data(), in_slice, count}, first, slice);
     first += count;
   }
+}
+
+/// Counts the clusters from `first` on as used, up to the first that is in use already and at most
+/// to `end`. Returns up to where. They have refcount blocks.
+std::uint64_t Refcounts::take_free(std::uint64_t first, std::uint64_t end) {
+  const std::uint32_t order = geometry_.refcount_order();
+  const std::uint64_t per_slice = blocks_.slice_bytes() * 8 >> order;
+  while (first < end) {
+    MetadataCache::Slice& slice = slice_with(first);
+    const std::uint64_t in_slice = first & (per_slice - 1);
+    const Part part{slice.data(), in_slice, std::min(end - first, per_slice - in_slice)};
+    const std::uint64_t taken = take_free_in(part, order);
+    if (taken != 0) blocks_.mark_dirty(slice);
+    first += taken;
+    if (taken < part.count) break;
+  }
+  return first;
 }
 
 /// Names the first cluster of a part that no reference can be added to.

@@ -209,6 +209,16 @@ void Refcounts::create_block(std::uint64_t block, std::uint64_t cluster) {
   untouched_from_ = std::max(untouched_from_, cluster + 1);
 }
 
+/// How far, at most to `end`, free clusters behind `first` may be reserved as well.
+std::uint64_t Refcounts::end_of_allocatable(std::uint64_t first, std::uint64_t end) const {
+  if (!storage_.can_grow()) end = std::min(end, storage_.size() >> geometry_.cluster_bits());
+  const std::uint64_t bytes = (end - first) << geometry_.cluster_bits();
+  if (guard_.hit(cluster_offset(first), bytes) == nullptr) return end;
+  std::uint64_t cluster = first + 1;
+  while (cluster < end && guard_.hit(cluster_offset(cluster), 1) == nullptr) ++cluster;
+  return cluster;
+}
+
 std::optional<HostRun> Refcounts::allocate_locked(std::uint64_t clusters_max) {
   const std::optional<std::uint64_t> first = find_free();
   if (!first) return std::nullopt;
@@ -216,12 +226,7 @@ std::optional<HostRun> Refcounts::allocate_locked(std::uint64_t clusters_max) {
   const std::uint64_t block_end = ((*first >> geometry_.refcount_block_bits()) + 1)
                                   << geometry_.refcount_block_bits();
   const std::uint64_t end = std::min(block_end, *first + clusters_max);
-  std::uint64_t cluster = *first;
-  for (; cluster < end && get(cluster) == 0; ++cluster) {
-    const bool fits = storage_.can_grow() || cluster_offset(cluster + 1).value <= storage_.size();
-    if (cluster != *first && (!fits || guard_.hit(cluster_offset(cluster), 1) != nullptr)) break;
-    set(cluster, 1);
-  }
+  const std::uint64_t cluster = take_free(*first, end_of_allocatable(*first, end));
   next_free_ = cluster;
   HostRun run{cluster_offset(*first), cluster - *first, *first >= untouched_from_};
   if (untouched_from_ != ~std::uint64_t{0}) untouched_from_ = std::max(untouched_from_, cluster);

@@ -196,6 +196,9 @@ class Refcounts {
   void drop(std::uint64_t first, std::uint64_t end, FreedBy by) REQUIRES(mutex_);
   void defer_free_locked(HostOffset host_offset, std::uint64_t bytes, FreedBy by) REQUIRES(mutex_);
 
+  std::uint64_t take_free(std::uint64_t first, std::uint64_t end) REQUIRES(mutex_);
+  std::uint64_t end_of_allocatable(std::uint64_t first, std::uint64_t end) const REQUIRES(mutex_);
+
   std::optional<std::uint64_t> find_free() REQUIRES(mutex_);
   std::uint64_t skip_used(std::uint64_t cluster, std::uint64_t end) REQUIRES(mutex_);
   void create_block(std::uint64_t block, std::uint64_t cluster) REQUIRES(mutex_);
