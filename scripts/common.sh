@@ -5,7 +5,8 @@ readonly BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev
   libdeflate-dev nettle-dev libfmt-dev nlohmann-json3-dev libnbd-dev
   libgnutls28-dev)
 readonly TEST_PACKAGES=(libgtest-dev libbenchmark-dev qemu-utils cryptsetup-bin e2fsprogs
-  clang libclang-rt-dev clang-format python3 dpkg-dev nbdkit gnutls-bin libnbd-bin python3-libnbd fio)
+  xfsprogs btrfs-progs clang libclang-rt-dev clang-format python3 dpkg-dev nbdkit
+  gnutls-bin libnbd-bin python3-libnbd fio)
 
 if [[ -t 1 ]]; then
   readonly BOLD=$'\e[1m' PLAIN=$'\e[0m'

@@ -68,6 +68,7 @@ class FileStorage final : public Storage {
                          std::uint64_t length_bytes) const;
 
   int write_range(std::uint64_t host_offset, std::span<const iovec> from);
+  bool are_few(std::uint64_t host_offset, std::uint64_t length_bytes) const;
   int write_zero_buffers(std::uint64_t host_offset, std::uint64_t length_bytes);
   int zero_fast(std::uint64_t host_offset, std::uint64_t length_bytes, ZeroOptions options);
   int zero_fast_in_file(std::uint64_t host_offset, std::uint64_t length_bytes, ZeroOptions options);

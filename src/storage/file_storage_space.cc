@@ -21,8 +21,13 @@ constexpr std::uint64_t kMaxOffset = std::numeric_limits<off_t>::max();
 constexpr std::size_t kZeroBytes = 1 << 16;
 alignas(4096) std::byte g_zeroes[kZeroBytes];
 
-/// Writing so few zeroes is cheaper than a change of the file's extents.
-constexpr std::uint64_t kFewBytes = 16 << 10;
+/// So few zeroes are written: that costs less than a change of the file's extents, and a file that
+/// fallocate(2) has given space to is one that XFS never takes anything back of: what it had
+/// reserved beyond the file's end, in the hope of more to come, would stay with it, as much again
+/// as the file is long. A table of clusters of the usual size is not to have that effect, nor one
+/// of any size that the file grows by.
+constexpr std::uint64_t kFewBytes = 64 << 10;
+constexpr std::uint64_t kFewBytesOfGrowth = 2 << 20;
 
 /// Holds a range against the read-modify-writes of direct I/O, where there are any.
 class ChangedRange {
@@ -50,7 +55,7 @@ bool FileStorage::write_zeroes(std::uint64_t host_offset, std::uint64_t length_b
   raise(Event::pwritev_zero, host_offset, length_bytes);
   const FileExtents::Change change(extents_);
   int error = EOPNOTSUPP;
-  if (options.may_unmap || options.no_fallback || length_bytes > kFewBytes) {
+  if (options.may_unmap || options.no_fallback || !are_few(host_offset, length_bytes)) {
     error = zero_fast(host_offset, length_bytes, options);
     if (error == 0) error = sync_if_write_through();
     if (error == EOPNOTSUPP && options.no_fallback) return false;
@@ -59,6 +64,11 @@ bool FileStorage::write_zeroes(std::uint64_t host_offset, std::uint64_t length_b
   if (error != 0) fail(error, operation, host_offset, length_bytes);
   raise(Event::pwritev_done, host_offset);
   return true;
+}
+
+bool FileStorage::are_few(std::uint64_t host_offset, std::uint64_t length_bytes) const {
+  return length_bytes <= kFewBytes ||
+         (length_bytes <= kFewBytesOfGrowth && !is_device() && host_offset >= size());
 }
 
 int FileStorage::write_zero_buffers(std::uint64_t host_offset, std::uint64_t length_bytes) {

@@ -39,7 +39,7 @@ std::vector<std::string> qemu_io_words(const std::string& path,
 
 CommandResult patiently(const std::function<CommandResult()>& run) {
   using namespace std::chrono_literals;
-  const auto end = std::chrono::steady_clock::now() + 30s;
+  const auto end = std::chrono::steady_clock::now() + 120s;
   for (auto pause = 1ms;; pause = std::min(2 * pause, 500ms)) {
     CommandResult result = run();
     const bool is_chance =
