@@ -19,7 +19,7 @@ constexpr char kUnallocated = '.';
 
 /// Colours of a terminal that differ well, one after the other for the images of a chain.
 constexpr std::array kLayerColours = {"32", "34", "33", "35", "36", "31"};
-constexpr const char* kFaint = "2";
+constexpr const char* kFaint = "90";
 constexpr const char* kPlain = "0";
 
 /// Switches colours on a line, and only where they change.
