@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "formats/qcow2/corrupt_image.h"
-#include "formats/qcow2/header_writer.h"
 #include "formats/qcow2/l1_entry.h"
 #include "formats/qcow2/limits.h"
 
@@ -83,63 +82,7 @@ Header Metadata::header() const {
   return header_;
 }
 
-// --- Header ------------------------------------------------------------------------------------
-
-/// Nobody knows which header the disk has, and so which clusters it refers to.
-void Metadata::lose_header(const Error& error) {
-  failure_.note(error);
-  is_header_lost_ = true;
-}
-
-/// Changes the header on the disk, durably, and in memory. If it throws, neither has changed; where
-/// that cannot be said of the disk, all further changes are refused.
-void Metadata::update_header(const std::function<void(Header&)>& change, Tables tables) {
-  Header changed = header_;
-  change(changed);
-  OverlapGuard::Places places;
-  if (tables == Tables::move) places = guard_.read_places(storage_, changed);
-  try {
-    write_header(storage_, header_, changed, [this] { barrier(); });
-    barrier();
-  } catch (const UnknownHeader& error) {
-    lose_header(error);
-    throw;
-  } catch (const Error&) {
-    if (const std::optional<Error> failed_flush = failure()) lose_header(*failed_flush);
-    throw;
-  }
-  header_ = std::move(changed);
-  if (tables == Tables::move) guard_.set_places(std::move(places));
-}
-
-void Metadata::change_header(const std::function<void(Header&)>& change) {
-  // What the new header refers to is durable first.
-  flush();
-  const MutexLock lock(header_mutex_);
-  update_header(change, Tables::move);
-  const bool was_lazy = is_lazy();
-  note_laziness(header_);
-  // From now on, changes need the dirty bit.
-  if (is_lazy() && !was_lazy) header_prepared_ = false;
-}
-
-void Metadata::set_unclean() {
-  const MutexLock lock(header_mutex_);
-  if (header_.version >= 3 && !header_.has(incompatible::kDirty)) {
-    update_header([](Header& header) { header.incompatible_features |= incompatible::kDirty; });
-  }
-  ++unclean_;
-}
-
-void Metadata::set_unclean(Header& header) {
-  ++unclean_;
-  if (header.version >= 3) header.incompatible_features |= incompatible::kDirty;
-}
-
-void Metadata::set_clean(Header& header) {
-  --unclean_;
-  if (!is_lazy() && unclean_ == 0) header.incompatible_features &= ~incompatible::kDirty;
-}
+// --- Tables ------------------------------------------------------------------------------------
 
 void Metadata::trim_storage() {
   if (!storage_.can_grow()) return;
@@ -147,17 +90,6 @@ void Metadata::trim_storage() {
   if (end >= storage_.size()) return;
   storage_.resize(end, Preallocation::off);
   refcounts_.note_storage_size(end);
-}
-
-void Metadata::mark_corrupt() noexcept {
-  try {
-    const MutexLock lock(header_mutex_);
-    is_corrupt_ = true;
-    if (header_.version < 3 || header_.has(incompatible::kCorrupt)) return;
-    update_header([](Header& header) { header.incompatible_features |= incompatible::kCorrupt; });
-  } catch (const std::exception&) {
-    // The error that told of the damage is on its way to the caller, and matters more.
-  }
 }
 
 void Metadata::require_tables_apart(std::span<const std::uint64_t> l1_entries) const {
@@ -221,34 +153,6 @@ void Metadata::replace_l1_table(std::vector<std::uint64_t> l1_table, bool keep_o
   if (!keep_old && old.l1_size != 0) {
     defer_free(old.l1_table_offset, std::uint64_t{old.l1_size} * 8);
   }
-}
-
-void Metadata::before_change() {
-  if (is_corrupt()) {
-    throw Error(Errc::corrupt,
-                "the image has been found to be corrupt and is not written to any more; check and "
-                "repair it first");
-  }
-  if (is_header_lost_.load(std::memory_order_relaxed)) throw *failure();
-  if (!header_prepared_.load(std::memory_order_acquire)) prepare_header();
-  if (map_.wants_write_back()) write_back(Durability::ordered);
-}
-
-void Metadata::prepare_header() {
-  const MutexLock lock(header_mutex_);
-  if (header_prepared_.load(std::memory_order_relaxed)) return;
-  // Of what other bits stand for, nothing is known: it ends here.
-  const std::uint64_t keep =
-      autoclear::kDataFileRaw | (header_.bitmaps ? autoclear::kBitmaps : std::uint64_t{0});
-  const bool clear_autoclear = (header_.autoclear_features & ~keep) != 0;
-  const bool set_dirty = is_lazy() && !header_.has(incompatible::kDirty);
-  if (clear_autoclear || set_dirty) {
-    update_header([&](Header& header) {
-      header.autoclear_features &= keep;
-      if (set_dirty) header.incompatible_features |= incompatible::kDirty;
-    });
-  }
-  header_prepared_.store(true, std::memory_order_release);
 }
 
 // --- Allocation --------------------------------------------------------------------------------
@@ -345,117 +249,6 @@ void Metadata::own_table(GuestOffset guest_offset) {
   } catch (...) {
     release(run.host_offset, geometry().cluster_size());
     throw;
-  }
-}
-
-// --- Write-back --------------------------------------------------------------------------------
-
-void Metadata::barrier() {
-  failure_.guard([this] {
-    if (data_file_ != nullptr) data_file_->flush();
-    storage_.flush();
-  });
-}
-
-void Metadata::flush() {
-  storage_.raise(Event::flush_to_os);
-  write_back(Durability::durable);
-  clean_caches();
-}
-
-void Metadata::write_back(Durability durability) {
-  const MutexLock lock(write_back_mutex_);
-  write_back_locked(durability);
-}
-
-void Metadata::write_back_locked(Durability durability) {
-  // The order of these three matters (rule 6): frees taken first were unlinked in the map copied
-  // second, and all that map refers to is counted in the blocks copied third.
-  std::vector<Refcounts::DeferredFree> frees = refcounts_.take_deferred_frees();
-  std::optional<ClusterMap::Dirty> map;
-  std::optional<Refcounts::Dirty> refcounts;
-  try {
-    map = map_.begin_write();
-    if (!is_lazy()) refcounts = refcounts_.begin_write();
-    write_in_order(*map, refcounts ? &*refcounts : nullptr, durability);
-    map->stage = ClusterMap::Dirty::Stage::done;
-  } catch (...) {
-    if (map) map_.end_write(*map);
-    if (refcounts) refcounts_.end_write(*refcounts, false);
-    refcounts_.return_deferred_frees(std::move(frees));
-    throw;
-  }
-  map_.end_write(*map);
-  if (refcounts) refcounts_.end_write(*refcounts, true);
-  if (durability == Durability::durable) {
-    reclaim(std::move(frees));
-  } else {
-    refcounts_.return_deferred_frees(std::move(frees));
-  }
-}
-
-void Metadata::write_in_order(ClusterMap::Dirty& map, Refcounts::Dirty* refcounts,
-                              Durability durability) {
-  // Rule 3: a refcount block is durable before the refcount table points at it.
-  if (refcounts != nullptr) {
-    refcounts->blocks.write_to(storage_);
-    if (!refcounts->table.empty()) {
-      barrier();
-      refcounts->table.write_to(storage_);
-    }
-  }
-  // Rule 4: nothing points at these tables yet, so they need no order of their own.
-  map.unlinked.write_to(storage_);
-  if (!map.linked.empty()) {
-    // Rules 1 and 2: data, refcounts and new tables are durable before anything points at them.
-    barrier();
-    map.stage = ClusterMap::Dirty::Stage::tables_durable;
-    map.linked.write_to(storage_);
-  }
-  if (durability == Durability::durable) {
-    barrier();
-    storage_.raise(Event::flush_to_disk);
-  }
-}
-
-void Metadata::reclaim(std::vector<Refcounts::DeferredFree> frees) {
-  if (frees.empty() && !refcounts_.has_waiting_frees()) return;
-  refcounts_.reclaim(std::move(frees), epochs_, [this](const FreedRun& run) {
-    const std::uint64_t bytes = run.clusters * geometry().cluster_size();
-    if (on_free_) on_free_(run.host_offset, bytes);
-    if (!passes_discards(run.by)) return;
-    try {
-      storage_.discard(run.host_offset.value, bytes);
-    } catch (const Error&) {
-      // A hint: the clusters are free all the same, and their space is used again.
-    }
-  });
-}
-
-void Metadata::close() {
-  const MutexLock lock(write_back_mutex_);
-  // The first round frees what was unlinked, the second writes the lowered refcounts.
-  write_back_locked(Durability::durable);
-  Refcounts::Dirty rest = refcounts_.begin_write();
-  bool succeeded = false;
-  try {
-    rest.blocks.write_to(storage_);
-    if (!rest.table.empty()) {
-      barrier();
-      rest.table.write_to(storage_);
-    }
-    succeeded = true;
-  } catch (...) {
-    refcounts_.end_write(rest, false);
-    throw;
-  }
-  const bool wrote = !rest.slices.empty() || !rest.new_blocks.empty();
-  refcounts_.end_write(rest, succeeded);
-  if (wrote) barrier();
-  const MutexLock header_lock(header_mutex_);
-  if (is_lazy() && header_prepared_ && unclean_ == 0 && header_.has(incompatible::kDirty)) {
-    update_header([](Header& header) { header.incompatible_features &= ~incompatible::kDirty; });
-    header_prepared_ = false;
   }
 }
 

@@ -36,7 +36,8 @@ struct MetadataOptions {
 /// Cluster map, refcounts and header, and the write-back that orders them (README.md, rules 1 to
 /// 7).
 ///
-/// Thread-safe. Changes happen in memory; `write_back` and `flush` bring them to the disk.
+/// Thread-safe. Changes happen in memory; `write_back` and `flush` bring them to the disk. Those
+/// are in metadata_write_back.cc, what concerns the header in metadata_header.cc.
 class Metadata {
  public:
   /// `data_file` is the external data file's storage, null if there is none.
