@@ -168,33 +168,18 @@ Authorisation authorise_by_file(const ObjectDefinition& definition) {
 
 }  // namespace
 
-const ObjectType& simple_authorisation_type() {
-  static constexpr ObjectType kType{"authz-simple", kSimpleProperties, kSimpleHelp};
-  return kType;
-}
-
-const ObjectType& list_authorisation_type() {
-  static constexpr ObjectType kType{"authz-list", kListProperties, kListHelp};
-  return kType;
-}
-
-const ObjectType& list_file_authorisation_type() {
-  static constexpr ObjectType kType{"authz-list-file", kFileProperties, kFileHelp};
-  return kType;
-}
-
-const ObjectType& list_file_authorisation_alias() {
-  static constexpr ObjectType kType{"authz-listfile", kFileProperties, kFileHelp};
-  return kType;
-}
+constexpr ObjectType kSimpleAuthorisation{"authz-simple", kSimpleProperties, kSimpleHelp};
+constexpr ObjectType kListAuthorisation{"authz-list", kListProperties, kListHelp};
+constexpr ObjectType kListFileAuthorisation{"authz-list-file", kFileProperties, kFileHelp};
+constexpr ObjectType kListFileAuthorisationAlias{"authz-listfile", kFileProperties, kFileHelp};
 
 Authorisation make_authorisation(const ObjectDefinition& definition) {
-  if (definition.type() == simple_authorisation_type().name) {
+  if (definition.type() == kSimpleAuthorisation.name) {
     return [identity = required(definition, "identity")](const std::string& asked) {
       return asked == identity;
     };
   }
-  if (definition.type() == list_authorisation_type().name) {
+  if (definition.type() == kListAuthorisation.name) {
     return
         [list = read_rules(definition)](const std::string& asked) { return list.lets_in(asked); };
   }

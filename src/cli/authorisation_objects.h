@@ -8,12 +8,11 @@
 
 namespace qcowkit::cli {
 
-/// The properties that definitions may have.
-const ObjectType& simple_authorisation_type();
-const ObjectType& list_authorisation_type();
-const ObjectType& list_file_authorisation_type();
+extern const ObjectType kSimpleAuthorisation;
+extern const ObjectType kListAuthorisation;
+extern const ObjectType kListFileAuthorisation;
 /// The same by the name that the reference's documentation has for it.
-const ObjectType& list_file_authorisation_alias();
+extern const ObjectType kListFileAuthorisationAlias;
 
 /// True for identities that are let in. Thread-safe.
 using Authorisation = std::function<bool(const std::string& identity)>;

@@ -36,21 +36,27 @@ void add_authorisation(const ObjectDefinition& definition, Objects& objects) {
   objects.authorisations.emplace(definition.id(), make_authorisation(definition));
 }
 
+/// For types that are constants; that of throttle groups is made at run time.
+template <const ObjectType& kType>
+const ObjectType& constant() {
+  return kType;
+}
+
 /// A type of objects, and what becomes of one.
 struct Maker {
   const ObjectType& (*type)();
   void (*add)(const ObjectDefinition& definition, Objects& objects);
 };
 constexpr std::array kMakers = {
-    Maker{secret_type, add_secret},
+    Maker{constant<kSecretType>, add_secret},
     Maker{throttle_group_type, add_throttle_group},
-    Maker{x509_credentials_type, add_credentials},
-    Maker{psk_credentials_type, add_credentials},
-    Maker{anonymous_credentials_type, add_credentials},
-    Maker{simple_authorisation_type, add_authorisation},
-    Maker{list_authorisation_type, add_authorisation},
-    Maker{list_file_authorisation_type, add_authorisation},
-    Maker{list_file_authorisation_alias, add_authorisation},
+    Maker{constant<kX509Credentials>, add_credentials},
+    Maker{constant<kPskCredentials>, add_credentials},
+    Maker{constant<kAnonymousCredentials>, add_credentials},
+    Maker{constant<kSimpleAuthorisation>, add_authorisation},
+    Maker{constant<kListAuthorisation>, add_authorisation},
+    Maker{constant<kListFileAuthorisation>, add_authorisation},
+    Maker{constant<kListFileAuthorisationAlias>, add_authorisation},
 };
 
 }  // namespace

@@ -28,7 +28,6 @@ constexpr std::array kProperties = {ObjectProperty{"data"}, ObjectProperty{"file
 constexpr std::array<std::string_view, 5> kHelp = {"data=<string>", "file=<string>",
                                                    "format=<QCryptoSecretFormat>", "iv=<string>",
                                                    "keyid=<string>"};
-constexpr ObjectType kSecretType{"secret", kProperties, kHelp};
 
 constexpr std::size_t kKeyBytes = 32;
 constexpr std::size_t kVectorBytes = 16;
@@ -114,7 +113,7 @@ bool is_utf8(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-const ObjectType& secret_type() { return kSecretType; }
+constexpr ObjectType kSecretType{"secret", kProperties, kHelp};
 
 std::shared_ptr<const Secret> make_secret(const ObjectDefinition& definition,
                                           const Secrets& secrets) {

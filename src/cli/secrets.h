@@ -15,7 +15,7 @@ namespace qcowkit::cli {
 using Secrets = NodeObjects;
 
 /// The properties that a secret's definition may have.
-const ObjectType& secret_type();
+extern const ObjectType kSecretType;
 
 /// The secret: "data" or what "file" holds, with "format=base64" where that is so encoded. With
 /// "keyid" it is encrypted with another one of `secrets`. Throws `Failure` or `Error`.

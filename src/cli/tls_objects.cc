@@ -72,11 +72,11 @@ void require_readable(const std::string& path) {
 }
 
 bool is_psk(const ObjectDefinition& definition) {
-  return definition.type() == psk_credentials_type().name;
+  return definition.type() == kPskCredentials.name;
 }
 
 bool is_anonymous(const ObjectDefinition& definition) {
-  return definition.type() == anonymous_credentials_type().name;
+  return definition.type() == kAnonymousCredentials.name;
 }
 
 void require_user(const std::string& keys, const std::string& user) {
@@ -96,20 +96,9 @@ std::string key_password(const ObjectDefinition& definition, const Secrets& secr
 
 }  // namespace
 
-const ObjectType& x509_credentials_type() {
-  static constexpr ObjectType kType{"tls-creds-x509", kX509Properties, kX509Help};
-  return kType;
-}
-
-const ObjectType& psk_credentials_type() {
-  static constexpr ObjectType kType{"tls-creds-psk", kPskProperties, kPskHelp};
-  return kType;
-}
-
-const ObjectType& anonymous_credentials_type() {
-  static constexpr ObjectType kType{"tls-creds-anon", kAnonymousProperties, kAnonymousHelp};
-  return kType;
-}
+constexpr ObjectType kX509Credentials{"tls-creds-x509", kX509Properties, kX509Help};
+constexpr ObjectType kPskCredentials{"tls-creds-psk", kPskProperties, kPskHelp};
+constexpr ObjectType kAnonymousCredentials{"tls-creds-anon", kAnonymousProperties, kAnonymousHelp};
 
 bool is_for_server(const ObjectDefinition& credentials) {
   const std::string endpoint = text_or(credentials, "endpoint", "client");

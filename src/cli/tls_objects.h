@@ -10,10 +10,9 @@
 
 namespace qcowkit::cli {
 
-/// The properties that definitions may have.
-const ObjectType& x509_credentials_type();
-const ObjectType& psk_credentials_type();
-const ObjectType& anonymous_credentials_type();
+extern const ObjectType kX509Credentials;
+extern const ObjectType kPskCredentials;
+extern const ObjectType kAnonymousCredentials;
 
 /// Credentials are for one end of a connection.
 bool is_for_server(const ObjectDefinition& credentials);

@@ -10,7 +10,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/range_lock.h"
-#include "image/image_storage.h"
+#include "image/changes_held_storage.h"
 #include "qcowkit/error.h"
 
 namespace qcowkit {
@@ -19,43 +19,25 @@ namespace {
 
 /// A cluster is written whole, so one that is written in part is read first; nobody else may
 /// change it until it is written back. Whatever changes the disk holds its clusters meanwhile.
-class CompressFilter final : public ImageStorage {
+class CompressFilter final : public ChangesHeldStorage {
  public:
-  using ImageStorage::ImageStorage;
-
-  bool write_zeroes(std::uint64_t host_offset, std::uint64_t length_bytes,
-                    ZeroOptions options) override {
-    const Range range(ranges_, host_offset, host_offset + length_bytes, kChanging);
-    return ImageStorage::write_zeroes(host_offset, length_bytes, options);
-  }
-  void discard(std::uint64_t host_offset, std::uint64_t length_bytes) override {
-    const Range range(ranges_, host_offset, host_offset + length_bytes, kChanging);
-    ImageStorage::discard(host_offset, length_bytes);
-  }
-  void resize(std::uint64_t new_size_bytes, Preallocation preallocation) override {
-    const Range range(ranges_, 0, RangeLock::kToTheEnd, kChanging);
-    ImageStorage::resize(new_size_bytes, preallocation);
-  }
+  explicit CompressFilter(std::unique_ptr<Image> image)
+      : ChangesHeldStorage(std::move(image), RangeLock::Mode::exclusive) {}
 
  protected:
   void write_guest(std::uint64_t guest_offset, std::span<const std::byte> from) override;
 
  private:
-  using Range = RangeLock::Guard;
-  static constexpr RangeLock::Mode kChanging = RangeLock::Mode::exclusive;
-
   void write_cluster(std::uint64_t guest_offset, std::span<const std::byte> cluster);
   void write_part(std::uint64_t cluster_start, std::uint64_t cluster_bytes,
                   std::uint64_t guest_offset, std::span<const std::byte> from);
-
-  RangeLock ranges_;
 };
 
 void CompressFilter::write_guest(std::uint64_t guest_offset, std::span<const std::byte> from) {
   const std::uint64_t cluster_size = image().cluster_size();
   while (!from.empty()) {
     const std::uint64_t start = align_down(guest_offset, cluster_size);
-    const Range range(ranges_, start, start + cluster_size, kChanging);
+    const Range range(ranges(), start, start + cluster_size, RangeLock::Mode::exclusive);
     const std::uint64_t bytes = std::min(cluster_size, size() - start);
     const std::uint64_t length = std::min<std::uint64_t>(from.size(), start + bytes - guest_offset);
     if (length == bytes) {

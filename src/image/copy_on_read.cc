@@ -7,7 +7,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/range_lock.h"
-#include "image/image_storage.h"
+#include "image/changes_held_storage.h"
 #include "qcowkit/error.h"
 #include "storage/iovec_cursor.h"
 
@@ -21,27 +21,14 @@ constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
 /// A copy must not overwrite what the guest has written since its source was read. So a copy holds
 /// its range exclusively from when it looks at the image's own layer until it has written, and
 /// whatever else changes the disk holds its range shared. Reads of what is allocated hold nothing.
-class CopyOnReadStorage final : public ImageStorage {
+class CopyOnReadStorage final : public ChangesHeldStorage {
  public:
   CopyOnReadStorage(std::unique_ptr<Image> image, const CopyOnReadOptions& options)
-      : ImageStorage(std::move(image)), options_(options) {}
+      : ChangesHeldStorage(std::move(image), kChanging), options_(options) {}
 
   void writev(std::uint64_t host_offset, std::span<const iovec> from) override {
-    const Range range(ranges_, host_offset, host_offset + total_bytes(from), kChanging);
+    const Range range(ranges(), host_offset, host_offset + total_bytes(from), kChanging);
     ImageStorage::writev(host_offset, from);
-  }
-  bool write_zeroes(std::uint64_t host_offset, std::uint64_t length_bytes,
-                    ZeroOptions options) override {
-    const Range range(ranges_, host_offset, host_offset + length_bytes, kChanging);
-    return ImageStorage::write_zeroes(host_offset, length_bytes, options);
-  }
-  void discard(std::uint64_t host_offset, std::uint64_t length_bytes) override {
-    const Range range(ranges_, host_offset, host_offset + length_bytes, kChanging);
-    ImageStorage::discard(host_offset, length_bytes);
-  }
-  void resize(std::uint64_t new_size_bytes, Preallocation preallocation) override {
-    const Range range(ranges_, 0, RangeLock::kToTheEnd, RangeLock::Mode::exclusive);
-    ImageStorage::resize(new_size_bytes, preallocation);
   }
   /// Zeroes that are to be copied are none yet: whoever knows of a hole need not read it.
   StorageExtent extent_at(std::uint64_t host_offset, std::uint64_t length_bytes) const override {
@@ -56,7 +43,6 @@ class CopyOnReadStorage final : public ImageStorage {
   void read_guest(std::uint64_t guest_offset, std::span<std::byte> into) override;
 
  private:
-  using Range = RangeLock::Guard;
   static constexpr RangeLock::Mode kChanging = RangeLock::Mode::shared;
 
   bool is_to_be_copied(const Extent& extent) const;
@@ -65,7 +51,6 @@ class CopyOnReadStorage final : public ImageStorage {
   Extent map(std::uint64_t guest_offset, std::uint64_t length_bytes) const;
 
   const CopyOnReadOptions options_;
-  RangeLock ranges_;
 };
 
 void CopyOnReadStorage::read_guest(std::uint64_t guest_offset, std::span<std::byte> into) {
@@ -96,7 +81,7 @@ bool CopyOnReadStorage::is_to_be_copied(const Extent& extent) const {
 
 /// Copies what is not in the image's own layer of whole clusters.
 void CopyOnReadStorage::copy_clusters(std::uint64_t first, std::uint64_t end) {
-  const Range range(ranges_, first, end, RangeLock::Mode::exclusive);
+  const Range range(ranges(), first, end, RangeLock::Mode::exclusive);
   end = std::min(end, size());
   while (first < end) {
     const Extent own = image().map_layer(first, end - first);
