@@ -158,7 +158,7 @@ class NbdServer {
 
   /// Offers a disk, to clients that come from now on. Throws `Error` (invalid_argument) if its name
   /// is taken, the window lies not within the disk, or the image has not this bitmap.
-  void add_export(NbdExport disk);
+  void add_export(const NbdExport& disk);
 
   /// Begins to listen. Returns at once. Once only.
   void start(std::vector<NbdSocket> listening);

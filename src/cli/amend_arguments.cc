@@ -23,7 +23,7 @@ bool are_creation_options(std::string_view format, std::string_view list) {
     if (!option.belongs_to_file) known.push_back(option);
   }
   try {
-    OptionValues(known, list);
+    static_cast<void>(OptionValues(known, list));
     return true;
   } catch (const Failure&) {
     return false;

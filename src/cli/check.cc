@@ -128,7 +128,7 @@ int exit_code_of(const CheckReport& report) {
 
 /// Checks, and checks again what was repaired, so that the result is what the image is now.
 CheckReport check_and_repair(Image& image, Repair repair, bool tell, Console& console) {
-  const CheckReport first = run_check(image, repair, console);
+  CheckReport first = run_check(image, repair, console);
   if (first.leaks_fixed == 0 && first.corruptions_fixed == 0) return first;
   if (tell) {
     console.print(

@@ -2,9 +2,9 @@
 // requests to both are best cut.
 #include "cli/node_report.h"
 
-#include <limits.h>
 #include <unistd.h>
 
+#include <climits>
 #include <filesystem>
 
 #include "base/sector.h"

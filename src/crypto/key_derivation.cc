@@ -2,11 +2,11 @@
 
 #include <fmt/core.h>
 #include <nettle/hmac.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <ctime>
 #include <limits>
 
 #include "base/checked.h"

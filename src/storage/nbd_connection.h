@@ -85,8 +85,8 @@ class NbdConnection {
   void interrupt_waiter() noexcept;
 
   // Called by libnbd, in calls that hold the mutex.
-  static int on_answer(void* request, int* error);
-  static int on_status(void* request, const char* context, std::uint64_t offset,
+  static int on_answer(void* user_data, int* error);
+  static int on_status(void* user_data, const char* context, std::uint64_t offset,
                        std::uint32_t* entries, std::size_t count, int* error);
 
   // Constant after construction.

@@ -16,8 +16,9 @@ namespace {
 std::string time_text(double seconds, bool machine_readable) {
   const auto whole = static_cast<std::uint64_t>(seconds);
   if (whole == 0 && !machine_readable) return fmt::format("{:05.2f} sec", seconds);
-  return fmt::format("{}:{:02}:{:05.2f}", whole / 3600, whole / 60 % 60,
-                     seconds - static_cast<double>(whole / 60 * 60));
+  const std::uint64_t minutes = whole / 60;
+  return fmt::format("{}:{:02}:{:05.2f}", minutes / 60, minutes % 60,
+                     seconds - static_cast<double>(minutes * 60));
 }
 
 /// In ASCII, whatever the locale.

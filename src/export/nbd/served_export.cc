@@ -65,7 +65,7 @@ NbdExport checked(NbdExport wanted) {
 
 }  // namespace
 
-ServedExport::ServedExport(NbdExport wanted, bool serves_many)
+ServedExport::ServedExport(const NbdExport& wanted, bool serves_many)
     : name(checked(wanted).name),
       description(wanted.description),
       image(*wanted.image),

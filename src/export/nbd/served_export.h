@@ -14,7 +14,7 @@ namespace qcowkit::nbd {
 /// Immutable.
 struct ServedExport {
   /// Throws `Error` (invalid_argument) if the export cannot be what it says.
-  explicit ServedExport(NbdExport wanted, bool serves_many = true);
+  explicit ServedExport(const NbdExport& wanted, bool serves_many = true);
 
   std::string name;
   std::string description;

@@ -67,16 +67,17 @@ int milliseconds_until(std::optional<Clock::time_point> when) {
 
 }  // namespace
 
-/// Lock order: `mutex_`, then those of connections and the crew. Callbacks run without any.
+/// Lock order: `mutex`, then those of connections and the crew. Callbacks run without any.
 struct NbdServer::Impl final : nbd::Host {
   explicit Impl(NbdServerOptions wanted)
       : options(std::move(wanted)),
-        memory_(options.memory_bytes_max != 0 ? options.memory_bytes_max
-                                              : nbd::MemoryPool::kBytesDefault),
-        crew_(options.extra_threads_max != 0 ? options.extra_threads_max : kExtraThreadsDefault) {}
+        memory_pool(options.memory_bytes_max != 0 ? options.memory_bytes_max
+                                                  : nbd::MemoryPool::kBytesDefault),
+        workers(options.extra_threads_max != 0 ? options.extra_threads_max : kExtraThreadsDefault) {
+  }
 
-  nbd::Crew& crew() noexcept override { return crew_; }
-  nbd::MemoryPool& memory() noexcept override { return memory_; }
+  nbd::Crew& crew() noexcept override { return workers; }
+  nbd::MemoryPool& memory() noexcept override { return memory_pool; }
   void entered(Connection& connection) noexcept override;
   void ended(Connection& connection) noexcept override;
   void report(const std::string& problem) noexcept override {
@@ -87,11 +88,11 @@ struct NbdServer::Impl final : nbd::Host {
   void run();
   std::optional<Clock::time_point> next_deadline();
   /// When the first of those that negotiate is to be sent away, if at all.
-  std::optional<Clock::time_point> handshake_deadline() REQUIRES(mutex_);
+  std::optional<Clock::time_point> handshake_deadline() REQUIRES(mutex);
   /// Waits for clients, deadlines and `wake_up`.
   void wait_for_something();
   bool may_accept();
-  void accept_from(const NbdSocket& listening);
+  void accept_from(const NbdSocket& socket);
   void cut_off_the_late();
   void end_all();
   void flush_all();
@@ -99,8 +100,8 @@ struct NbdServer::Impl final : nbd::Host {
   void add(NbdSocket connected);
 
   const NbdServerOptions options;
-  nbd::MemoryPool memory_;
-  nbd::Crew crew_;
+  nbd::MemoryPool memory_pool;
+  nbd::Crew workers;
   WakeUp wake_up;
   std::atomic<bool> is_stopping{false};
   std::vector<NbdSocket> listening;  // used by `run`, once it runs
@@ -108,16 +109,16 @@ struct NbdServer::Impl final : nbd::Host {
   bool lacks_descriptors = false;  // that was reported
   std::thread thread;
 
-  Mutex mutex_;
-  std::shared_ptr<const Exports> exports GUARDED_BY(mutex_) = std::make_shared<Exports>();
-  bool is_started GUARDED_BY(mutex_) = false;
-  bool is_done GUARDED_BY(mutex_) = false;
+  Mutex mutex;
+  std::shared_ptr<const Exports> exports GUARDED_BY(mutex) = std::make_shared<Exports>();
+  bool is_started GUARDED_BY(mutex) = false;
+  bool is_done GUARDED_BY(mutex) = false;
   CondVar done;
-  std::optional<Error> flush_error GUARDED_BY(mutex_);
-  std::uint64_t clients_so_far GUARDED_BY(mutex_) = 0;
-  std::uint32_t entered_count GUARDED_BY(mutex_) = 0;
-  std::map<std::uint64_t, std::shared_ptr<Connection>> connections GUARDED_BY(mutex_);
-  std::map<std::uint64_t, Clock::time_point> handshakes GUARDED_BY(mutex_);  // since when
+  std::optional<Error> flush_error GUARDED_BY(mutex);
+  std::uint64_t clients_so_far GUARDED_BY(mutex) = 0;
+  std::uint32_t entered_count GUARDED_BY(mutex) = 0;
+  std::map<std::uint64_t, std::shared_ptr<Connection>> connections GUARDED_BY(mutex);
+  std::map<std::uint64_t, Clock::time_point> handshakes GUARDED_BY(mutex);  // since when
 };
 
 void NbdServer::Impl::run() {
@@ -127,15 +128,15 @@ void NbdServer::Impl::run() {
   }
   listening.clear();
   end_all();
-  crew_.dismiss();
+  workers.dismiss();
   flush_all();
-  const MutexLock lock(mutex_);
+  const MutexLock lock(mutex);
   is_done = true;
   done.notify_all();
 }
 
 std::optional<Clock::time_point> NbdServer::Impl::next_deadline() {
-  const MutexLock lock(mutex_);
+  const MutexLock lock(mutex);
   const std::optional<Clock::time_point> late = handshake_deadline();
   if (!late || !accept_again_at) return late ? late : accept_again_at;
   return std::min(*late, *accept_again_at);
@@ -167,7 +168,7 @@ void NbdServer::Impl::wait_for_something() {
 bool NbdServer::Impl::may_accept() {
   if (accept_again_at && Clock::now() < *accept_again_at) return false;
   accept_again_at.reset();
-  const MutexLock lock(mutex_);
+  const MutexLock lock(mutex);
   const std::size_t limit =
       options.connections_max != 0 ? options.connections_max : connections.max_size();
   return connections.size() < limit && handshakes.size() < kHandshakesMax;
@@ -198,7 +199,7 @@ void NbdServer::Impl::add(NbdSocket connected) {
       std::make_shared<nbd::SocketTransport>(std::move(connected), options.send_seconds);
   std::shared_ptr<Connection> connection;
   {
-    const MutexLock lock(mutex_);
+    const MutexLock lock(mutex);
     const std::uint64_t id = ++clients_so_far;
     NbdClient client{.id = id, .address = std::move(address), .export_name = {}};
     connection = std::make_shared<Connection>(std::move(transport), std::move(client), exports,
@@ -208,14 +209,14 @@ void NbdServer::Impl::add(NbdSocket connected) {
     // Who is drained cannot be missed: either here or by `end_all`.
     if (is_stopping) connection->drain();
   }
-  if (crew_.call(connection)) return;
+  if (workers.call(connection)) return;
   report("a client was turned away: the system has no thread for it");
   connection->abort();
   ended(*connection);
 }
 
 void NbdServer::Impl::cut_off_the_late() {
-  const MutexLock lock(mutex_);
+  const MutexLock lock(mutex);
   for (auto deadline = handshake_deadline(); deadline && *deadline <= Clock::now();
        deadline = handshake_deadline()) {
     connections.at(handshakes.begin()->first)->abort();
@@ -225,7 +226,7 @@ void NbdServer::Impl::cut_off_the_late() {
 
 void NbdServer::Impl::entered(Connection& connection) noexcept {
   {
-    const MutexLock lock(mutex_);
+    const MutexLock lock(mutex);
     ++entered_count;
     handshakes.erase(connection.client().id);
   }
@@ -238,7 +239,7 @@ void NbdServer::Impl::ended(Connection& connection) noexcept {
   bool is_last = false;
   std::shared_ptr<Connection> keep;  // its destruction takes no lock of ours
   {
-    const MutexLock lock(mutex_);
+    const MutexLock lock(mutex);
     const auto found = connections.find(connection.client().id);
     keep = std::move(found->second);
     connections.erase(found);
@@ -252,7 +253,7 @@ void NbdServer::Impl::ended(Connection& connection) noexcept {
 
 void NbdServer::Impl::end_all() {
   const auto for_each = [this](void (Connection::*what)() noexcept) {
-    const MutexLock lock(mutex_);
+    const MutexLock lock(mutex);
     for (const auto& [id, connection] : connections) (*connection.*what)();
     return connections.empty();
   };
@@ -272,7 +273,7 @@ void NbdServer::Impl::flush_all() {
   std::set<Image*> images;
   std::shared_ptr<const Exports> all;
   {
-    const MutexLock lock(mutex_);
+    const MutexLock lock(mutex);
     all = exports;
   }
   for (const auto& disk : *all) {
@@ -283,7 +284,7 @@ void NbdServer::Impl::flush_all() {
       image->flush();
     } catch (const Error& error) {
       report(error.message());
-      const MutexLock lock(mutex_);
+      const MutexLock lock(mutex);
       if (!flush_error) flush_error = error;
     }
   }
@@ -297,10 +298,10 @@ NbdServer::~NbdServer() {
   if (impl_->thread.joinable()) impl_->thread.join();
 }
 
-void NbdServer::add_export(NbdExport disk) {
-  const auto served = std::make_shared<const nbd::ServedExport>(
-      std::move(disk), impl_->options.connections_max != 1);
-  const MutexLock lock(impl_->mutex_);
+void NbdServer::add_export(const NbdExport& disk) {
+  const auto served =
+      std::make_shared<const nbd::ServedExport>(disk, impl_->options.connections_max != 1);
+  const MutexLock lock(impl_->mutex);
   const Exports& present = *impl_->exports;
   if (std::any_of(present.begin(), present.end(),
                   [&](const auto& other) { return other->name == served->name; })) {
@@ -321,7 +322,7 @@ void NbdServer::start(std::vector<NbdSocket> listening) {
     }
   }
   {
-    const MutexLock lock(impl_->mutex_);
+    const MutexLock lock(impl_->mutex);
     if (impl_->is_started) throw Error(Errc::invalid_argument, "the server was started before");
     impl_->is_started = true;
   }
@@ -337,8 +338,8 @@ void NbdServer::request_stop() noexcept {
 }
 
 void NbdServer::wait() {
-  const MutexLock lock(impl_->mutex_);
-  while (impl_->is_started && !impl_->is_done) impl_->done.wait(impl_->mutex_);
+  const MutexLock lock(impl_->mutex);
+  while (impl_->is_started && !impl_->is_done) impl_->done.wait(impl_->mutex);
   if (impl_->flush_error) throw *impl_->flush_error;
 }
 

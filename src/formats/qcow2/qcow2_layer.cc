@@ -176,7 +176,7 @@ CheckReport Qcow2Layer::check(const CheckOptions& options) {
     if (!metadata_.is_corrupt()) bitmaps_.store();
     metadata_.close();
   }
-  const CheckReport report = check_image(*storage_, read_header(*storage_, true), options);
+  CheckReport report = check_image(*storage_, read_header(*storage_, true), options);
   if (options.repair != Repair::none) {
     metadata_.reload(read_header(*storage_, true));
     bitmaps_.reload();
