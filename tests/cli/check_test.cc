@@ -4,7 +4,7 @@
 namespace qcowkit::test {
 namespace {
 
-using std::string_view_literals::operator""sv;
+using namespace std::string_view_literals;
 
 class Check : public Conformance {
  protected:

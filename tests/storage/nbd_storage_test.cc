@@ -4,71 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <chrono>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <future>
-#include <random>
 #include <thread>
 
-#include "tests/support/command.h"
+#include "tests/storage/nbd_storage_fixture.h"
 #include "tests/support/errors.h"
-#include "tests/support/temp_dir.h"
 
 namespace qcowkit::test {
 namespace {
 
-using Words = std::vector<std::string>;
-using Bytes = std::vector<std::byte>;
-
 constexpr std::uint64_t kSize = 4 << 20;
-
-Bytes pattern(std::size_t size, unsigned seed) {
-  std::mt19937 random(seed);
-  Bytes bytes(size);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
-  return bytes;
-}
-
-class NbdStorage : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (!have_command("nbdkit")) GTEST_SKIP() << "nbdkit is not installed";
-  }
-
-  /// Starts nbdkit on a Unix socket with these words (filters, plugin, parameters).
-  void serve(Words words) {
-    server_.reset();
-    std::filesystem::remove(socket());
-    words.insert(words.begin(), {"nbdkit", "--foreground", "--unix", socket()});
-    server_ = std::make_unique<BackgroundCommand>(words);
-    for (int tries = 0; tries < 500 && !std::filesystem::exists(socket()); ++tries) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    ASSERT_TRUE(std::filesystem::exists(socket())) << "nbdkit does not listen";
-  }
-  void stop_server() { server_.reset(); }  // by SIGKILL
-
-  std::string socket() const { return directory_.file("socket"); }
-  NbdClientOptions options(bool read_only = false) const {
-    NbdClientOptions options;
-    options.socket_path = socket();
-    options.read_only = read_only;
-    options.open_timeout_seconds = 20;  // a socket is there before somebody listens
-    options.name = "nbd+unix://";
-    return options;
-  }
-
-  const TempDir directory_;
-  std::unique_ptr<BackgroundCommand> server_;
-};
-
-Bytes read(Storage& storage, std::uint64_t offset, std::size_t length) {
-  Bytes bytes(length, std::byte{0x55});
-  storage.read(offset, bytes);
-  return bytes;
-}
 
 TEST_F(NbdStorage, ReadsWhatWasWritten) {
   serve({"memory", "4M"});
@@ -377,38 +324,6 @@ TEST_F(NbdStorage, ServersTellWhatTheyOffer) {
   EXPECT_EQ(info.block_sizes->minimum, 512u);
   EXPECT_EQ(info.block_sizes->preferred, 4096u);
   EXPECT_EQ(info.block_sizes->maximum, 1u << 20);
-}
-
-class NbdStorageTls : public NbdStorage {
- protected:
-  void SetUp() override {
-    NbdStorage::SetUp();
-    if (!have_command("psktool")) GTEST_SKIP() << "psktool is not installed";
-    make_keys(directory_.file("keys.psk"));
-    serve({"--tls=require", "--tls-psk=" + directory_.file("keys.psk"), "memory", "1M"});
-  }
-  static void make_keys(const std::string& path) {
-    ASSERT_TRUE(run({"psktool", "-u", "alice", "-p", path}).ok());
-  }
-};
-
-TEST_F(NbdStorageTls, PresharedKeysLetIn) {
-  NbdClientOptions with_key = options();
-  with_key.tls = NbdClientTls{.psk_file = directory_.file("keys.psk"), .username = "alice"};
-  const auto storage = open_nbd_storage(with_key);
-  const Bytes bytes = pattern(100'000, 13);
-  storage->write(1, bytes);
-  EXPECT_EQ(read(*storage, 1, bytes.size()), bytes);
-  storage->close();
-}
-
-TEST_F(NbdStorageTls, WrongKeysAndNoKeysDoNot) {
-  EXPECT_THROW(open_nbd_storage(options()), Error);
-  std::filesystem::create_directory(directory_.file("wrong"));
-  make_keys(directory_.file("wrong/keys.psk"));
-  NbdClientOptions with_key = options();
-  with_key.tls = NbdClientTls{.psk_file = directory_.file("wrong/keys.psk"), .username = "alice"};
-  EXPECT_THROW(open_nbd_storage(with_key), Error);
 }
 
 }  // namespace
