@@ -110,7 +110,9 @@ bool CopyPlanner::next(CopyItem& item) {
       continue;
     }
     const bool is_trial = has_whole_units && verdict == Cloner::Verdict::untried;
-    plan_chunk(item, is_trial ? std::max(kTrialBytes, shape_.unit_bytes) : shape_.chunk_bytes);
+    // A limited copy's chunks may be smaller than a trial is elsewhere.
+    const std::uint64_t trial_bytes = std::max(kTrialBytes, shape_.unit_bytes);
+    plan_chunk(item, is_trial ? std::min(trial_bytes, shape_.chunk_bytes) : shape_.chunk_bytes);
     return true;
   }
   return false;
