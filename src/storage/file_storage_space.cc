@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/checked.h"
+#include "base/zeroes.h"
 #include "qcowkit/error.h"
 #include "storage/file_storage.h"
 
@@ -16,10 +17,6 @@ namespace qcowkit {
 namespace {
 
 constexpr std::uint64_t kMaxOffset = std::numeric_limits<off_t>::max();
-
-/// Zeroes to write from. Never written to, but not const: so it costs no byte in the program.
-constexpr std::size_t kZeroBytes = 1 << 16;
-alignas(4096) std::byte g_zeroes[kZeroBytes];
 
 /// So few zeroes are written: that costs less than a change of the file's extents, and a file that
 /// fallocate(2) has given space to is one that XFS never takes anything back of: what it had
@@ -78,7 +75,8 @@ int FileStorage::write_zero_buffers(std::uint64_t host_offset, std::uint64_t len
     std::uint64_t batch = 0;
     while (count < buffers.size() && batch < length_bytes) {
       const std::uint64_t length = std::min<std::uint64_t>(length_bytes - batch, kZeroBytes);
-      buffers[count++] = {g_zeroes, length};
+      // writev(2) only reads them.
+      buffers[count++] = {const_cast<std::byte*>(zeroes().data()), length};
       batch += length;
     }
     if (const int error = write_range(host_offset, {buffers.data(), count})) return error;

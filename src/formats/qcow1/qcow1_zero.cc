@@ -1,17 +1,11 @@
 // Making ranges read as zeroes.
 #include <algorithm>
-#include <array>
 
+#include "base/zeroes.h"
 #include "formats/qcow1/qcow1_layer.h"
 #include "formats/qcow1/write_plan.h"
 
 namespace qcowkit::qcow1 {
-
-namespace {
-
-alignas(4096) constexpr std::array<std::byte, 65536> kZeroes{};
-
-}  // namespace
 
 void Qcow1Layer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
                               bool may_unmap) {
@@ -59,7 +53,7 @@ std::uint64_t Qcow1Layer::zero_part(GuestOffset begin, std::uint64_t length_byte
     return std::min(zeroed, extent.length_bytes);
   }
   const std::uint64_t part = std::min(end, cluster_end(begin + 1)) - begin;
-  write_bytes(begin, std::span(kZeroes).first(part));
+  write_bytes(begin, zeroes().first(part));
   return part;
 }
 

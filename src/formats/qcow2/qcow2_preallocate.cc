@@ -1,11 +1,11 @@
 // Growing the disk by clusters that have a place in the file from the start.
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <vector>
 
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "base/zeroes.h"
 #include "formats/qcow2/limits.h"
 #include "formats/qcow2/qcow2_layer.h"
 
@@ -18,10 +18,9 @@ constexpr std::uint64_t kTableBytesAtOnce = 2u << 20;
 static_assert(kTableBytesAtOnce >= std::uint64_t{1} << kClusterBitsMax);
 
 void write_buffers_of_zeroes(Storage& storage, HostOffset host_offset, std::uint64_t bytes) {
-  alignas(4096) static constexpr std::array<std::byte, 1u << 20> kZeroes{};
   while (bytes > 0) {
-    const std::uint64_t part = std::min<std::uint64_t>(bytes, kZeroes.size());
-    storage.write(host_offset.value, std::span(kZeroes).first(part));
+    const std::uint64_t part = std::min<std::uint64_t>(bytes, kZeroBytes);
+    storage.write(host_offset.value, zeroes().first(part));
     host_offset += part;
     bytes -= part;
   }

@@ -1,16 +1,10 @@
 // Making ranges read as zeroes, and giving clusters back.
 #include <algorithm>
-#include <array>
 
+#include "base/zeroes.h"
 #include "formats/qcow2/qcow2_layer.h"
 
 namespace qcowkit::qcow2 {
-
-namespace {
-
-alignas(4096) constexpr std::array<std::byte, 65536> kZeroes{};
-
-}  // namespace
 
 void Qcow2Layer::write_zeroes(GuestOffset guest_offset, std::uint64_t length_bytes,
                               bool may_unmap) {
@@ -227,8 +221,8 @@ void Qcow2Layer::write_zero_bytes(GuestOffset guest_offset, std::uint64_t length
         continue;
       }
     }
-    const std::uint64_t part = std::min<std::uint64_t>(length_bytes, kZeroes.size());
-    write_inside(guest_offset, std::span(kZeroes).first(part));
+    const std::uint64_t part = std::min<std::uint64_t>(length_bytes, kZeroBytes);
+    write_inside(guest_offset, zeroes().first(part));
     guest_offset += part;
     length_bytes -= part;
   }
