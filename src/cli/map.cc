@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "cli/command.h"
@@ -21,8 +22,6 @@
 namespace qcowkit::cli {
 
 namespace {
-
-using namespace std::string_view_literals;
 
 constexpr std::array kOptions = {
     kFormatOption,
@@ -100,6 +99,31 @@ class JsonLine {
   char* end_ = bytes_.data();
 };
 
+/// What stands between an entry's length and its offset. Few of these make up most lines: each is
+/// put together once.
+class JsonMiddles {
+ public:
+  std::string_view of(const Entry& entry) {
+    const std::size_t index = (entry.present ? 1u : 0u) | (entry.zero ? 2u : 0u) |
+                              (entry.data ? 4u : 0u) | (entry.compressed ? 8u : 0u);
+    Middle& middle = middles_[index];
+    if (middle.text.empty() || middle.depth != entry.depth) {
+      middle.depth = entry.depth;
+      middle.text =
+          fmt::format(R"(, "depth": {}, "present": {}, "zero": {}, "data": {}, "compressed": {})",
+                      entry.depth, entry.present, entry.zero, entry.data, entry.compressed);
+    }
+    return middle.text;
+  }
+
+ private:
+  struct Middle {
+    std::uint32_t depth = 0;
+    std::string text;
+  };
+  std::array<Middle, 16> middles_;  // by the entry's flags
+};
+
 /// Prints entries in one of the two forms.
 class Printer {
  public:
@@ -131,12 +155,7 @@ class Printer {
     line.append(entry.start);
     line.append(R"(, "length": )");
     line.append(entry.length);
-    line.append(R"(, "depth": )");
-    line.append(std::uint64_t{entry.depth});
-    line.append(entry.present ? R"(, "present": true)"sv : R"(, "present": false)"sv);
-    line.append(entry.zero ? R"(, "zero": true)"sv : R"(, "zero": false)"sv);
-    line.append(entry.data ? R"(, "data": true)"sv : R"(, "data": false)"sv);
-    line.append(entry.compressed ? R"(, "compressed": true)"sv : R"(, "compressed": false)"sv);
+    line.append(json_middles_.of(entry));
     if (entry.offset) {
       line.append(R"(, "offset": )");
       line.append(*entry.offset);
@@ -164,7 +183,24 @@ class Printer {
   Console& console_;
   bool json_;
   bool is_first_ = true;
+  JsonMiddles json_middles_;
 };
+
+/// Calls `add` with an entry for each part of an extent that is all data or all a hole.
+template <typename Add>
+void for_each_part(const Extent& whole, HoleFinder& holes, const Add& add) {
+  const std::uint64_t end = whole.guest_offset + whole.length_bytes;
+  Extent part = whole;
+  for (;;) {
+    const bool is_hole = holes.cut(part);
+    add(to_entry(part, is_hole));
+    const std::uint64_t done = part.length_bytes;
+    part.guest_offset += done;
+    if (part.guest_offset == end) return;
+    part.length_bytes = end - part.guest_offset;
+    if (part.host_offset) *part.host_offset += done;
+  }
+}
 
 /// Prints the range's extents as they are found, neighbours that belong together as one.
 void print_map(Image& image, std::uint64_t start, std::uint64_t length, Printer& printer,
@@ -174,11 +210,7 @@ void print_map(Image& image, std::uint64_t start, std::uint64_t length, Printer&
   HoleFinder holes(image);
   Entry pending;
   pending.start = start;
-  for (std::uint64_t offset = start; offset < end && !console.failed();) {
-    Extent extent = image.map(offset, end - offset);
-    const bool is_hole = holes.cut(extent);
-    const Entry entry = to_entry(extent, is_hole);
-    offset += entry.length;
+  const auto add = [&](const Entry& entry) {
     if (pending.length == 0) {
       pending = entry;
     } else if (pending.continues_in(entry)) {
@@ -186,6 +218,14 @@ void print_map(Image& image, std::uint64_t start, std::uint64_t length, Printer&
     } else {
       printer.print(pending);
       pending = entry;
+    }
+  };
+  std::array<Extent, 256> extents;
+  for (std::uint64_t offset = start; offset < end && !console.failed();) {
+    const std::size_t count = image.map(offset, end - offset, extents);
+    for (const Extent& whole : std::span(extents).first(count)) {
+      offset += whole.length_bytes;
+      for_each_part(whole, holes, add);
     }
   }
   printer.print(pending);  // an empty range is an entry without a length

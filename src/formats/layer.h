@@ -1,6 +1,7 @@
 // What a format is to the floors above it: one layer of a virtual disk.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "base/offsets.h"
+#include "formats/chain_cache.h"
 #include "qcowkit/error.h"
 #include "qcowkit/image.h"
 #include "qcowkit/storage.h"
@@ -43,8 +45,15 @@ class Layer {
   void read(GuestOffset guest_offset, std::span<std::byte> into);
   /// True if the whole range is known, without reading data, to be zeroes.
   bool is_known_zero(GuestOffset guest_offset, std::uint64_t length_bytes);
-  /// What unallocated clusters read from; null: zeroes. Set once, before any I/O.
-  void set_backing(Layer* backing) noexcept { backing_ = backing; }
+  /// What unallocated clusters read from; null: zeroes. Not while there is I/O in the chain.
+  void set_backing(Layer* backing) noexcept;
+  /// To be called after each change of what this layer stores, however it ended: those above may
+  /// know of places where it had nothing.
+  void note_change() noexcept {
+    if (has_overlay_) forget_chain();
+  }
+  /// The same after a change of the disk's size.
+  void forget_chain() noexcept { chain_generation_->fetch_add(1, std::memory_order_acq_rel); }
 
   // This layer alone.
 
@@ -56,6 +65,10 @@ class Layer {
 
   /// How the range's first byte is stored, and for how many bytes that holds.
   virtual LayerExtent map(GuestOffset guest_offset, std::uint64_t length_bytes) = 0;
+  /// The same for what follows, run by run, until `into` is full or the range ends. Returns how
+  /// many runs there are.
+  virtual std::size_t map_runs(GuestOffset guest_offset, std::uint64_t length_bytes,
+                               std::span<LayerExtent> into);
   /// Reads from one compressed cluster, as `map` told of it: `into.size()` bytes from
   /// `guest_offset` on.
   virtual void read_compressed(GuestOffset guest_offset, const LayerExtent& extent,
@@ -122,7 +135,22 @@ class Layer {
   void read_run(GuestOffset guest_offset, const LayerExtent& extent, std::span<std::byte> into);
 
  private:
+  std::uint64_t chain_unit_bytes() const noexcept;
+  Layer& first_storing(GuestOffset guest_offset);
+  LayerExtent run_to_pass(GuestOffset guest_offset, std::uint64_t length_bytes);
+  Layer& look_for_first_storing(GuestOffset unit_begin, std::uint64_t generation);
+  template <typename Visit>
+  void visit_backing(GuestOffset guest_offset, std::uint64_t length_bytes, Visit visit);
+
   Layer* backing_ = nullptr;
+  std::uint32_t layers_behind_ = 0;
+  bool has_overlay_ = false;
+
+  /// Moves on with each change of a layer that others lie over. All layers of a chain have the
+  /// same.
+  std::shared_ptr<std::atomic<std::uint64_t>> chain_generation_ =
+      std::make_shared<std::atomic<std::uint64_t>>(1);
+  ChainCache chain_cache_;
 };
 
 }  // namespace qcowkit

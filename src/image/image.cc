@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/zero_detect.h"
 #include "image/image_impl.h"
@@ -100,10 +101,7 @@ void Image::flush() {
   named(impl_->filename, [&] { impl_->layer->flush(); });
 }
 
-Extent Image::map_layer(std::uint64_t guest_offset, std::uint64_t length_bytes) {
-  impl_->require_range(guest_offset, length_bytes);
-  const LayerExtent found =
-      named(impl_->filename, [&] { return impl_->layer->map({guest_offset}, length_bytes); });
+Extent Image::Impl::to_extent(std::uint64_t guest_offset, const LayerExtent& found) const {
   Extent extent;
   extent.guest_offset = guest_offset;
   extent.length_bytes = found.length_bytes;
@@ -113,9 +111,16 @@ Extent Image::map_layer(std::uint64_t guest_offset, std::uint64_t length_bytes) 
   if (found.has_host_offset && !found.is_encrypted) {
     extent.host_offset = found.host_offset.value;
     extent.storage = found.storage;
-    extent.file = found.storage == &impl_->layer->storage() ? &impl_->file : &found.storage->name();
+    extent.file = found.storage == &layer->storage() ? &file : &found.storage->name();
   }
   return extent;
+}
+
+Extent Image::map_layer(std::uint64_t guest_offset, std::uint64_t length_bytes) {
+  impl_->require_range(guest_offset, length_bytes);
+  return impl_->to_extent(guest_offset, named(impl_->filename, [&] {
+                            return impl_->layer->map({guest_offset}, length_bytes);
+                          }));
 }
 
 Extent Image::map(std::uint64_t guest_offset, std::uint64_t length_bytes) {
@@ -131,6 +136,35 @@ Extent Image::map(std::uint64_t guest_offset, std::uint64_t length_bytes) {
     ++depth;
     length_bytes = std::min(length_bytes, next_size - guest_offset);
   }
+}
+
+std::size_t Image::map(std::uint64_t guest_offset, std::uint64_t length_bytes,
+                       std::span<Extent> into) {
+  impl_->require_range(guest_offset, length_bytes);
+  const std::uint64_t end = guest_offset + length_bytes;
+  std::array<LayerExtent, 64> runs;
+  std::size_t count = 0;
+  while (guest_offset < end && count < into.size()) {
+    const std::size_t found = named(impl_->filename, [&] {
+      return impl_->layer->map_runs(
+          {guest_offset}, end - guest_offset,
+          std::span(runs).first(std::min(runs.size(), into.size() - count)));
+    });
+    for (std::size_t i = 0; i < found && count < into.size(); ++i) {
+      if (runs[i].kind != ExtentKind::unallocated || !impl_->backing) {
+        into[count++] = impl_->to_extent(guest_offset, runs[i]);
+        guest_offset += runs[i].length_bytes;
+        continue;
+      }
+      // Those behind may tell more than one thing of it.
+      const std::uint64_t run_end = guest_offset + runs[i].length_bytes;
+      for (; guest_offset < run_end && count < into.size(); ++count) {
+        into[count] = map(guest_offset, run_end - guest_offset);
+        guest_offset += into[count].length_bytes;
+      }
+    }
+  }
+  return count;
 }
 
 Image::Pin Image::pin() {
@@ -159,6 +193,7 @@ ImageInfo Image::info() const {
 }
 
 CheckReport Image::check(const CheckOptions& options) {
+  const ChangeNote note(*impl_->layer, ChangeNote::Of::whole_disk);  // a repair is one
   return named(impl_->filename, [&] { return impl_->layer->check(options); });
 }
 

@@ -16,7 +16,7 @@ SnapshotInfo Image::create_snapshot(const NewSnapshot& snapshot) {
 }
 
 void Image::apply_snapshot(const SnapshotSelector& which) {
-  named(impl_->filename, [&] { impl_->layer->apply_snapshot(which); });
+  impl_->change_whole([&](Layer& layer) { layer.apply_snapshot(which); });
 }
 
 void Image::delete_snapshot(const SnapshotSelector& which) {
@@ -76,11 +76,11 @@ void Image::merge_bitmap(const std::string& target, Image& source, const std::st
 }
 
 void Image::resize(std::uint64_t size_bytes, const ResizeOptions& options) {
-  named(impl_->filename, [&] { impl_->layer->resize(size_bytes, options); });
+  impl_->change_whole([&](Layer& layer) { layer.resize(size_bytes, options); });
 }
 
 void Image::amend(const AmendOptions& options) {
-  named(impl_->filename, [&] { impl_->layer->amend(options); });
+  impl_->change_whole([&](Layer& layer) { layer.amend(options); });
 }
 
 void Image::make_empty() {
@@ -88,7 +88,7 @@ void Image::make_empty() {
 }
 
 void Image::invalidate() {
-  named(impl_->filename, [&] { impl_->layer->invalidate(); });
+  impl_->change_whole([](Layer& layer) { layer.invalidate(); });
 }
 
 }  // namespace qcowkit

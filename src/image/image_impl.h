@@ -14,6 +14,26 @@
 
 namespace qcowkit {
 
+/// Tells the chain of a change when it is over, also where it failed halfway.
+class ChangeNote {
+ public:
+  enum class Of { content, whole_disk };
+  explicit ChangeNote(Layer& layer, Of what = Of::content) noexcept : layer_(layer), what_(what) {}
+  ~ChangeNote() {
+    if (what_ == Of::whole_disk) {
+      layer_.forget_chain();
+    } else {
+      layer_.note_change();
+    }
+  }
+  ChangeNote(const ChangeNote&) = delete;
+  ChangeNote& operator=(const ChangeNote&) = delete;
+
+ private:
+  Layer& layer_;
+  const Of what_;
+};
+
 struct Image::Impl {
   std::string filename;  ///< as users are shown it
   std::string format;
@@ -44,11 +64,21 @@ struct Image::Impl {
   /// Runs a changing request on the layer.
   template <typename Request>
   void change(Request request) {
+    const ChangeNote note(*layer);
     named(filename, [&] {
       request(*layer);
       if (write_through) layer->flush();
     });
   }
+
+  /// Runs a change that may be one of the disk's size.
+  template <typename Work>
+  void change_whole(Work work) {
+    const ChangeNote note(*layer, ChangeNote::Of::whole_disk);
+    named(filename, [&] { work(*layer); });
+  }
+
+  Extent to_extent(std::uint64_t guest_offset, const LayerExtent& found) const;
 
   /// Opens the node anew with other options; the backing file stays.
   void reopen(const NodeOptions& new_node, const OpenOptions& new_options);

@@ -23,7 +23,7 @@ StoredRun ExtentWalk::at(std::uint64_t guest_offset) {
 }
 
 void ExtentWalk::map(std::uint64_t guest_offset) {
-  Extent extent = map_above(guest_offset, image_->virtual_size() - guest_offset);
+  Extent extent = extent_at(guest_offset);
   const bool is_hole = holes_ && holes_->cut(extent);
   guest_offset_ = guest_offset;
   run_ = {.length_bytes = extent.length_bytes,
@@ -38,8 +38,28 @@ void ExtentWalk::map(std::uint64_t guest_offset) {
   }
 }
 
+/// The extent that begins at `guest_offset`, or the rest of the one that reaches it.
+Extent ExtentWalk::extent_at(std::uint64_t guest_offset) {
+  const std::uint64_t length_bytes = image_->virtual_size() - guest_offset;
+  if (below_ != nullptr) return map_above(guest_offset, length_bytes);
+  const auto reaches = [&](const Extent& extent) {
+    return guest_offset >= extent.guest_offset &&
+           guest_offset - extent.guest_offset < extent.length_bytes;
+  };
+  while (next_ < ahead_count_ && !reaches(ahead_[next_])) ++next_;
+  if (next_ == ahead_count_) {
+    ahead_count_ = image_->map(guest_offset, length_bytes, ahead_);
+    next_ = 0;
+  }
+  Extent extent = ahead_[next_];
+  const std::uint64_t skipped = guest_offset - extent.guest_offset;
+  extent.guest_offset = guest_offset;
+  extent.length_bytes -= skipped;
+  if (extent.host_offset && extent.kind != ExtentKind::compressed) *extent.host_offset += skipped;
+  return extent;
+}
+
 Extent ExtentWalk::map_above(std::uint64_t guest_offset, std::uint64_t length_bytes) const {
-  if (below_ == nullptr) return image_->map(guest_offset, length_bytes);
   std::uint32_t depth = 0;
   for (Image* image = image_;; image = image->backing(), ++depth) {
     Extent extent = image->map_layer(guest_offset, length_bytes);

@@ -1,6 +1,8 @@
 // Walks an image from extent to extent, as jobs want to see it.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -48,12 +50,18 @@ class ExtentWalk {
 
  private:
   void map(std::uint64_t guest_offset);
+  Extent extent_at(std::uint64_t guest_offset);
   Extent map_above(std::uint64_t guest_offset, std::uint64_t length_bytes) const;
   void look_for_hole();
 
   Image* image_;
   const Image* below_;
   std::optional<HoleFinder> holes_;  ///< empty: holes are looked for everywhere
+
+  // What the image was asked for last: `ahead_[next_]` up to before `ahead_[ahead_count_]`.
+  std::array<Extent, 64> ahead_;
+  std::size_t ahead_count_ = 0;
+  std::size_t next_ = 0;
 
   std::uint64_t guest_offset_ = 0;  // of run_
   StoredRun run_;

@@ -140,6 +140,29 @@ LayerExtent ClusterMap::find_for(Purpose purpose, GuestOffset guest_offset,
   }
 }
 
+std::size_t ClusterMap::find_runs(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                  std::span<LayerExtent> into) {
+  std::size_t count = 0;
+  while (count < into.size() && length_bytes > 0) {
+    std::optional<std::uint64_t> missing_slice;
+    std::uint64_t generation = 0;
+    {
+      const SharedLock lock(mutex_);
+      for (; count < into.size() && length_bytes > 0; ++count) {
+        LayerExtent& run = into[count];
+        run = {};
+        missing_slice = try_find(guest_offset, length_bytes, Purpose::read, run);
+        if (missing_slice) break;
+        guest_offset += run.length_bytes;
+        length_bytes -= run.length_bytes;
+      }
+      generation = tables_.generation();
+    }
+    if (missing_slice) load_slice(*missing_slice, generation);
+  }
+  return count;
+}
+
 void ClusterMap::load_slice(std::uint64_t slice_host_offset, std::uint64_t generation) {
   Buffer data(slice_bytes_, MetadataCache::kAlignment);
   storage_.raise(Event::l2_load, slice_host_offset, slice_bytes_);

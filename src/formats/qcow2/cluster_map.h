@@ -43,6 +43,10 @@ class ClusterMap {
   /// How the range's first byte is stored, and how long that holds. Throws `Error` (corrupt), I/O
   /// errors.
   LayerExtent find(GuestOffset guest_offset, std::uint64_t length_bytes);
+  /// The same for what follows, run by run, until `into` is full or the range ends. Returns how
+  /// many runs there are.
+  std::size_t find_runs(GuestOffset guest_offset, std::uint64_t length_bytes,
+                        std::span<LayerExtent> into);
 
   /// What an entry means. Throws `Error` (corrupt) if it is invalid.
   L2Mapping decode(RawL2Entry raw, GuestOffset guest_offset) const;

@@ -123,6 +123,17 @@ LayerExtent Qcow2Layer::map(GuestOffset guest_offset, std::uint64_t length_bytes
   return extent;
 }
 
+std::size_t Qcow2Layer::map_runs(GuestOffset guest_offset, std::uint64_t length_bytes,
+                                 std::span<LayerExtent> into) {
+  require_readable();
+  metadata_.clean_caches();
+  const std::size_t count = metadata_.map().find_runs(guest_offset, length_bytes, into);
+  if (is_encrypted()) {
+    for (LayerExtent& run : into.first(count)) run.is_encrypted = run.kind == ExtentKind::data;
+  }
+  return count;
+}
+
 std::shared_ptr<const Buffer> Qcow2Layer::decompress(const LayerExtent& extent) const {
   thread_local std::vector<std::byte> stream;
   stream.resize(extent.compressed_bytes);

@@ -60,6 +60,8 @@ class Qcow2Layer final : public Layer {
   Storage& data_storage() const noexcept override { return data_file_ ? *data_file_ : *storage_; }
 
   LayerExtent map(GuestOffset guest_offset, std::uint64_t length_bytes) override;
+  std::size_t map_runs(GuestOffset guest_offset, std::uint64_t length_bytes,
+                       std::span<LayerExtent> into) override;
   void read_compressed(GuestOffset guest_offset, const LayerExtent& extent,
                        std::span<std::byte> into) override;
   void read_encrypted(GuestOffset guest_offset, const LayerExtent& extent,
