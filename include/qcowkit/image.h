@@ -1,6 +1,20 @@
 // Part of qcowkit. MIT licence; see LICENSE.
 //
 // class Image: the guest's view of one virtual disk, with its backing chain.
+//
+//   OpenOptions writable;
+//   writable.read_only = false;
+//   const auto disk = Image::open("disk.qcow2", writable);
+//   disk->write(1 << 20, bytes);
+//   disk->close();  // flushes, and reports what the destructor could not
+//
+//   for (std::uint64_t at = 0; at < disk->virtual_size();) {  // what a backup has to copy
+//     const BitmapExtent extent = disk->map_bitmap("since-monday", at, disk->virtual_size() - at);
+//     if (extent.is_dirty) copy_range(*disk, at, extent.length_bytes);
+//     at += extent.length_bytes;
+//   }
+//
+// examples/ has whole programs.
 #pragma once
 
 #include <cstddef>
@@ -60,7 +74,9 @@ class Image {
   Image(const Image&) = delete;
   Image& operator=(const Image&) = delete;
 
+  /// The name that the image was opened by, as messages begin with it.
   const std::string& filename() const noexcept;
+  /// "raw", "qcow2", "qcow" or "luks".
   const std::string& format() const noexcept;
   /// The disk's size in bytes, now: `resize` and `apply_snapshot` change it.
   std::uint64_t virtual_size() const noexcept;
@@ -76,7 +92,9 @@ class Image {
   /// Where guest data is stored: the external data file, else `storage()`.
   Storage& data_storage() const noexcept;
 
-  /// Fills `into` with what the guest reads there, looking through the whole chain.
+  /// Fills `into` with what the guest reads there, looking through the whole chain. Throws
+  /// `corrupt` where the tables that say where the bytes lie make no sense, `invalid_argument`
+  /// where the data is encrypted and no secret was given.
   void read(std::uint64_t guest_offset, std::span<std::byte> into);
   /// Stores `from`; durable after the next `flush`, or at once if the cache mode says so. A write
   /// that fails may have stored any part of the range; the rest of the disk is untouched. Throws
@@ -110,8 +128,8 @@ class Image {
   /// least 1) that answer holds, looking through the whole chain. Valid until the next write to the
   /// image or its chain.
   Extent map(std::uint64_t guest_offset, std::uint64_t length_bytes);
-  /// The same for what follows, extent by extent, until `into` is full or the range ends. Returns how
-  /// many there are. For many extents this is much faster than a call for each.
+  /// The same for what follows, extent by extent, until `into` is full or the range ends. Returns
+  /// how many there are. For many extents this is much faster than a call for each.
   std::size_t map(std::uint64_t guest_offset, std::uint64_t length_bytes, std::span<Extent> into);
   /// As the first, for this layer only: `unallocated` means that the backing file decides.
   Extent map_layer(std::uint64_t guest_offset, std::uint64_t length_bytes);
@@ -132,7 +150,9 @@ class Image {
   // Internal snapshots (qcow2 spec, Snapshots). Changing requests wait while one is made, applied
   // or deleted. Formats without them throw `Errc::unsupported`.
 
+  /// All of them, in the order of the snapshot table.
   std::vector<SnapshotInfo> snapshots() const;
+  /// What `create_snapshot` stores; see `SnapshotInfo`.
   struct NewSnapshot {
     std::string name = {};
     std::string id = {};  ///< empty: one more than the largest number so far
@@ -146,7 +166,8 @@ class Image {
   };
   /// Keeps the disk's present content. Durable on return.
   SnapshotInfo create_snapshot(const NewSnapshot& snapshot);
-  /// Makes the disk what it was then, also its size. What has changed since is lost.
+  /// Makes the disk what it was then, also its size. What has changed since is lost. Durable on
+  /// return. Throws `invalid_argument` for a snapshot that is not there, as do the calls below.
   void apply_snapshot(const SnapshotSelector& which);
   /// Gives the clusters back that only this snapshot has. Durable on return.
   void delete_snapshot(const SnapshotSelector& which);
@@ -160,11 +181,13 @@ class Image {
   // the disk grows by is clean. All are stored by `close`. One that a crash kept from that is
   // listed as in use, and can only be removed. Formats without bitmaps throw `Errc::unsupported`.
 
+  /// All of them, as they are now.
   std::vector<BitmapInfo> bitmaps() const;
+  /// What `add_bitmap` makes.
   struct NewBitmap {
     std::string name = {};
-    std::uint64_t granularity_bytes =
-        0;  ///< 512 to 2 GiB, a power of two; 0: a cluster, 4 to 64 KiB
+    /// 512 to 2 GiB, a power of two; 0: a cluster, 4 to 64 KiB.
+    std::uint64_t granularity_bytes = 0;
     bool enabled = true;
   };
   /// Throws `Errc::invalid_argument` where there is one of this name.

@@ -2,7 +2,12 @@
 //
 // The client's side of the network block device (NBD) protocol: where a server is, and what it
 // offers. Images on servers are opened as others are, by `Image::open` with a name or options of
-// the driver "nbd".
+// the driver "nbd" (`qcowkit/node.h`).
+//
+//   NbdClientOptions server;
+//   server.host = "server";
+//   server.port = "10809";
+//   for (const NbdExportInfo& disk : list_nbd_exports(server)) print(disk.name, disk.size_bytes);
 #pragma once
 
 #include <cstdint>
@@ -30,6 +35,7 @@ struct NbdClientTls {
   std::string priority = {};
 };
 
+/// Where a server is, and how to talk to it.
 struct NbdClientOptions {
   // Where the server listens: one of the two.
   std::string socket_path = {};
@@ -69,7 +75,8 @@ struct NbdExportInfo {
   std::vector<std::string> meta_contexts = {};
 };
 
-/// Asks the server what it offers; `options.export_name` does not matter. Throws `Error`: the
+/// Asks the server what it offers; `options.export_name` does not matter. Blocks until it has
+/// answered. Throws `Error`: the
 /// server's refusal or an errno; `Errc::unsupported` without libnbd, which is loaded by this call.
 std::vector<NbdExportInfo> list_nbd_exports(const NbdClientOptions& options);
 

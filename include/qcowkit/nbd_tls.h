@@ -1,6 +1,9 @@
 // Part of qcowkit. MIT licence; see LICENSE.
 //
 // What encrypts the connections of an NBD server (TLS), and finds out who its clients are.
+//
+//   NbdServerOptions options;
+//   options.tls = make_nbd_tls({.directory = "/etc/pki/qcow"});
 #pragma once
 
 #include <functional>
@@ -11,6 +14,7 @@
 
 namespace qcowkit {
 
+/// What a server proves who it is with, and what it asks of its clients.
 struct NbdTlsOptions {
   /// Certificates: "ca-cert.pem", "server-cert.pem", "server-key.pem" and, if it is there,
   /// "ca-crl.pem" (all PEM) are in here. Pre-shared keys: "keys.psk", lines of "NAME:KEY" with the

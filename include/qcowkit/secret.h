@@ -1,6 +1,9 @@
 // Part of qcowkit. MIT licence; see LICENSE.
 //
 // Passphrases and keys, which do not outlive their use in memory.
+//
+//   OpenOptions options;
+//   options.secret = std::make_shared<const Secret>(passphrase);
 #pragma once
 
 #include <cstddef>
@@ -37,9 +40,10 @@ class Secret {
   std::vector<std::byte> bytes_;
 };
 
-/// Decrypts what was encrypted with AES-256 in CBC mode, with the padding of PKCS #7. The key has
-/// 32 bytes, the initialisation vector 16. Throws `Error` (invalid_argument) for other lengths and
-/// for padding that no encryption would have added.
+/// Decrypts what was encrypted with AES-256 in CBC mode, with the padding of PKCS #7: secrets that
+/// are kept encrypted by another. The key has 32 bytes, the initialisation vector 16. Throws
+/// `Error` (invalid_argument) for other lengths and for padding that no encryption would have
+/// added.
 Secret decrypt_secret(const Secret& ciphertext, const Secret& key,
                       const Secret& initialisation_vector);
 

@@ -17,7 +17,12 @@ namespace qcowkit {
 
 /// How new host space is provided. `metadata` means the same as `off` for a storage; it matters
 /// to formats.
-enum class Preallocation { off, metadata, falloc, full };
+enum class Preallocation {
+  off,       ///< when it is written to
+  metadata,  ///< the format's tables are made at once, the space comes when it is written to
+  falloc,    ///< the file system sets it aside at once (fallocate)
+  full,      ///< zeroes are written to all of it
+};
 
 /// What a zero request may do.
 struct ZeroOptions {
@@ -49,6 +54,10 @@ struct StoragePlace {
 /// yields zeroes; writing past the end grows the storage where it can. All offsets are host offsets
 /// and all lengths are in bytes; no alignment is asked of the caller (an implementation that needs
 /// it handles it).
+///
+/// Errors carry the system's errno (EIO, ENOSPC, ...), with the storage's name in the message;
+/// `Errc::read_only` for changes of what is open for reading only. A write that fails may have
+/// stored any part of its range.
 class Storage {
  public:
   virtual ~Storage() = default;
@@ -109,7 +118,7 @@ class Storage {
   /// The means to stop requests at events, if this storage or one behind it has them.
   virtual Breakpoints* breakpoints() noexcept { return nullptr; }
 
-  // Conveniences over the interface.
+  // Conveniences over the interface: `readv` and `writev` with one buffer.
   void read(std::uint64_t host_offset, std::span<std::byte> into);
   void write(std::uint64_t host_offset, std::span<const std::byte> from);
 
@@ -143,6 +152,7 @@ enum class Locking {
   off,          ///< neither lock nor look
 };
 
+/// How `open_file` opens.
 struct FileOptions {
   bool read_only = false;
   bool create = false;  ///< create the file, or empty an existing one (after its lock is held)
@@ -151,10 +161,11 @@ struct FileOptions {
 };
 
 /// Opens a regular file or a device. Character devices have the size that they tell of, often 0.
-/// Throws `Error`: the errno of the system call that failed, or `Errc::in_use`.
+/// Throws `Error`: the errno of the system call that failed, or `Errc::in_use` where another
+/// process holds a lock that conflicts.
 std::unique_ptr<Storage> open_file(const std::string& path, const FileOptions& options);
 
-/// An empty storage in memory.
+/// An empty storage in memory, which `name` stands for in messages.
 std::unique_ptr<Storage> make_memory_storage(std::string name = "memory");
 
 }  // namespace qcowkit

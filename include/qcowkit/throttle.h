@@ -1,6 +1,11 @@
 // Part of qcowkit. MIT licence; see LICENSE.
 //
 // Limits on how much is read and written, shared by as many storages as are to keep to them.
+// Storages join a group by the driver "throttle" (`NodeObjects::throttle_groups`).
+//
+//   ThrottleLimits limits;
+//   limits.bps_total.average = 10 << 20;  // 10 MiB a second
+//   groups["slow"] = std::make_shared<ThrottleGroup>("slow", limits);
 #pragma once
 
 #include <chrono>
@@ -19,7 +24,8 @@ struct ThrottleLimit {
   std::uint64_t burst_seconds = 1;  ///< how long a burst at `maximum` may last
 };
 
-/// What a group keeps to. A kind (bytes, requests) is limited in total or by direction, not both.
+/// What a group keeps to: bytes (bps) and requests (iops) a second. A kind is limited in total or
+/// by direction, not both.
 struct ThrottleLimits {
   ThrottleLimit bps_total = {};
   ThrottleLimit bps_read = {};
@@ -35,6 +41,7 @@ struct ThrottleLimits {
 /// words.
 void validate(const ThrottleLimits& limits);
 
+/// Which of a group's limits a request counts for, beside the total.
 enum class ThrottleDirection : std::uint8_t { read, write };
 
 /// Requests that keep to limits together. Leaky buckets: a request may pass while its buckets are
