@@ -55,8 +55,8 @@ struct BlkdebugOptions {
   std::vector<BlkdebugSetState> set_state = {};
   std::uint64_t align = 0;         ///< of every request that reaches the child
   std::uint64_t max_transfer = 0;  ///< of a read or write
-  std::uint64_t opt_write_zero =
-      0;  ///< parts of it at a zero request's ends become writes of zeroes
+  /// Parts of it at a zero request's ends become writes of zeroes.
+  std::uint64_t opt_write_zero = 0;
   std::uint64_t max_write_zero = 0;
   std::uint64_t opt_discard = 0;
   std::uint64_t max_discard = 0;

@@ -86,8 +86,8 @@ class L2Walk {
   // Of the table at hand.
   std::uint64_t weight_ = 0;  // L1 entries that lead to it
   std::uint64_t active_ = 0;  // active ones of them
-  std::uint64_t next_contiguous_ =
-      0;  // where the next cluster would not be a fragment; 0: anywhere
+  // Where the next cluster would not be a fragment; 0: anywhere.
+  std::uint64_t next_contiguous_ = 0;
 };
 
 }  // namespace qcowkit::qcow2

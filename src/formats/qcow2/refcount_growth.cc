@@ -11,27 +11,43 @@
 
 namespace qcowkit::qcow2 {
 
+namespace {
+
+/// A new refcount table, and the blocks for it and for themselves, in clusters.
+struct Growth {
+  std::uint64_t table_clusters;
+  std::uint64_t blocks;
+};
+
+/// By about a half. `blocks` must describe themselves and the table, and the table must have
+/// entries for them and for those that there are.
+Growth growth_of(std::uint64_t table_entries, const Geometry& g) {
+  const std::uint64_t per_block = g.refcount_block_entries();
+  const std::uint64_t per_table_cluster = g.refcount_table_entries_per_cluster();
+  Growth growth{table_entries / per_table_cluster * 3 / 2 + 1, 1};
+  const auto count_blocks = [&] {
+    while (growth.blocks * per_block < growth.table_clusters + growth.blocks) ++growth.blocks;
+  };
+  count_blocks();
+  while (table_entries + growth.blocks > growth.table_clusters * per_table_cluster) {
+    ++growth.table_clusters;
+    count_blocks();
+  }
+  return growth;
+}
+
+}  // namespace
+
 // The new table lies behind everything that the old one can describe, where every cluster is free,
 // followed by the refcount blocks that describe this new area:
 //
-//     ... old coverage | new table (T clusters) | new blocks (B clusters) | free ...
-//                      ^ start
-//
-// B blocks must describe T + B clusters, and the T clusters of the table must have entries for the
-// old blocks and the B new ones.
+//     ... old coverage | new table | new blocks | free ...
+//                      ^ start                  ^ end
 Refcounts::GrownTable Refcounts::write_grown_table() {
   const std::uint64_t cluster_size = geometry_.cluster_size();
   const std::uint64_t per_block = geometry_.refcount_block_entries();
-  const std::uint64_t per_table_cluster = geometry_.refcount_table_entries_per_cluster();
   const std::uint64_t start = table_.size() * per_block;
-
-  std::uint64_t table_clusters = table_.size() / per_table_cluster * 3 / 2 + 1;
-  std::uint64_t blocks = 1;
-  while (blocks * per_block < table_clusters + blocks) ++blocks;
-  while (table_.size() + blocks > table_clusters * per_table_cluster) {
-    ++table_clusters;
-    while (blocks * per_block < table_clusters + blocks) ++blocks;
-  }
+  const auto [table_clusters, blocks] = growth_of(table_.size(), geometry_);
   const std::uint64_t end = start + table_clusters + blocks;
   if (table_clusters * cluster_size > kRefcountTableBytesMax ||
       end > kHostOffsetEnd >> geometry_.cluster_bits()) {
@@ -55,7 +71,7 @@ Refcounts::GrownTable Refcounts::write_grown_table() {
     }
     GrownTable grown{cluster_offset(start), static_cast<std::uint32_t>(table_clusters), table_,
                      end};
-    grown.entries.resize(table_clusters * per_table_cluster, 0);
+    grown.entries.resize(table_clusters * geometry_.refcount_table_entries_per_cluster(), 0);
     std::vector<std::byte> block_bytes(cluster_size);
     for (std::uint64_t block = 0; block < blocks; ++block) {
       const std::uint64_t first = start + block * per_block;

@@ -17,7 +17,50 @@ Geometry with_order(const Geometry& g, std::uint32_t refcount_order) {
   return {g.cluster_bits(), refcount_order, g.extended_l2()};
 }
 
+/// The refcount blocks that are to be written, by their numbers, and the table that lists them.
+struct NewTables {
+  std::vector<std::uint64_t> blocks;
+  std::uint64_t table_clusters = 0;
+
+  std::uint64_t clusters() const noexcept { return blocks.size() + table_clusters; }
+};
+
+/// Those that the clusters in use need, and those that describe the new tables themselves, which
+/// lie from cluster `start` on.
+NewTables plan_tables(const std::vector<std::uint64_t>& used_blocks, std::uint64_t start,
+                      const Geometry& g) {
+  const std::uint64_t per_block = g.refcount_block_entries();
+  for (std::uint64_t total = 0;;) {
+    NewTables tables{used_blocks};
+    for (std::uint64_t block = start / per_block; block * per_block < start + total; ++block) {
+      if (tables.blocks.empty() || tables.blocks.back() < block) tables.blocks.push_back(block);
+    }
+    const std::uint64_t entries = tables.blocks.empty() ? 1 : tables.blocks.back() + 1;
+    tables.table_clusters = g.clusters_for(entries * sizeof(std::uint64_t));
+    if (tables.clusters() == total) return tables;
+    total = tables.clusters();
+  }
+}
+
 }  // namespace
+
+/// The refcount blocks that hold a refcount other than 0 when they are as `g` says. Throws `Error`
+/// (limit_exceeded) if one does not fit.
+std::vector<std::uint64_t> Refcounts::blocks_in_use(const Geometry& g, std::uint64_t end_cluster) {
+  std::vector<std::uint64_t> used;
+  for (std::uint64_t c = 0; c < end_cluster; ++c) {
+    const std::uint64_t refcount = get(c);
+    if (refcount > g.refcount_max()) {
+      throw Error(Errc::limit_exceeded,
+                  fmt::format("Cannot decrease refcount entry width to {} bits: Cluster at offset "
+                              "{:#x} has a refcount of {}",
+                              g.refcount_bits(), cluster_offset(c).value, refcount));
+    }
+    const std::uint64_t block = c / g.refcount_block_entries();
+    if (refcount != 0 && (used.empty() || used.back() != block)) used.push_back(block);
+  }
+  return used;
+}
 
 // The new structures lie behind all clusters in use:
 //
@@ -29,36 +72,7 @@ Refcounts::GrownTable Refcounts::write_with_width(std::uint32_t refcount_order) 
   const Geometry g = with_order(geometry_, refcount_order);
   const std::uint64_t per_block = g.refcount_block_entries();
   const std::uint64_t start = end_of_used();
-
-  std::vector<std::uint64_t> used_blocks;
-  for (std::uint64_t c = 0; c < start; ++c) {
-    const std::uint64_t refcount = get(c);
-    if (refcount > g.refcount_max()) {
-      throw Error(Errc::limit_exceeded,
-                  fmt::format("Cannot decrease refcount entry width to {} bits: Cluster at offset "
-                              "{:#x} has a refcount of {}",
-                              g.refcount_bits(), cluster_offset(c).value, refcount));
-    }
-    const std::uint64_t block = c / per_block;
-    if (refcount != 0 && (used_blocks.empty() || used_blocks.back() != block)) {
-      used_blocks.push_back(block);
-    }
-  }
-
-  // Blocks and table count themselves, too.
-  std::vector<std::uint64_t> blocks;
-  std::uint64_t table_clusters = 0;
-  for (std::uint64_t total = 0;;) {
-    blocks = used_blocks;
-    for (std::uint64_t block = start / per_block; block * per_block < start + total; ++block) {
-      if (blocks.empty() || blocks.back() < block) blocks.push_back(block);
-    }
-    const std::uint64_t entries = blocks.empty() ? 1 : blocks.back() + 1;
-    table_clusters = g.clusters_for(entries * sizeof(std::uint64_t));
-    const std::uint64_t needed = blocks.size() + table_clusters;
-    if (needed == total) break;
-    total = needed;
-  }
+  const auto [blocks, table_clusters] = plan_tables(blocks_in_use(g, start), start, g);
   const std::uint64_t end = start + blocks.size() + table_clusters;
   if (table_clusters * g.cluster_size() > kRefcountTableBytesMax) {
     throw Error(Errc::limit_exceeded,

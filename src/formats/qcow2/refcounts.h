@@ -213,6 +213,8 @@ class Refcounts {
 
   std::vector<FreedRun> count_runs_becoming_free(const std::vector<DeferredFree>& frees);
   void count_down(const std::vector<DeferredFree>& frees);
+  std::vector<std::uint64_t> blocks_in_use(const Geometry& g, std::uint64_t end_cluster)
+      REQUIRES(mutex_);
   GrownTable write_with_width(std::uint32_t refcount_order) REQUIRES(mutex_);
   void adopt_with_width(const GrownTable& rebuilt, std::uint32_t refcount_order) REQUIRES(mutex_);
   GrownTable write_grown_table() REQUIRES(mutex_);
@@ -232,8 +234,8 @@ class Refcounts {
   MetadataCache blocks_ GUARDED_BY(mutex_);
   std::uint64_t next_free_ GUARDED_BY(mutex_) = 0;       // no cluster below it is free
   std::uint64_t untouched_from_ GUARDED_BY(mutex_) = 0;  // clusters from here on were never written
-  std::uint64_t byte_cursor_ GUARDED_BY(mutex_) =
-      0;  // where the next compressed stream may go; 0: nowhere
+  // Where the next compressed stream may go; 0: nowhere.
+  std::uint64_t byte_cursor_ GUARDED_BY(mutex_) = 0;
   std::vector<DeferredFree> deferred_ GUARDED_BY(mutex_);
 };
 
