@@ -1,6 +1,8 @@
 // Copies images: reads in parallel, and writes so that the target lies in order.
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "base/checked.h"
 #include "base/sector.h"
@@ -14,6 +16,9 @@
 namespace qcowkit {
 
 namespace {
+
+/// So much of a copy's beginning is copied by one thread, unless it is all of it.
+constexpr std::uint64_t kBytesAloneMax = 256 << 10;
 
 /// Each item is planned by one thread at a time, prepared by many at once (read, searched for
 /// zeroes, compressed) and written either one by one, in guest order, or by whoever prepared it.
@@ -55,6 +60,10 @@ std::span<std::byte> bytes_of(CopyItem& item, std::uint64_t begin, std::uint64_t
   return item.buffer.span().subspan(begin - item.begin, end - begin);
 }
 
+std::uint64_t moved_bytes_at_most(const CopyItem& item) {
+  return item.kind == CopyItem::Kind::data ? item.end - item.begin : 0;
+}
+
 /// What a rate limit counts.
 std::uint64_t moved_bytes(const CopyItem& item) {
   if (item.kind == CopyItem::Kind::zero) return 0;
@@ -69,24 +78,45 @@ std::uint64_t moved_bytes(const CopyItem& item) {
 void CopyJob::run() {
   ProgressMeter progress(options_.progress, total_bytes());
   RateLimit limit(options_.bytes_per_second, options_.stop);
-  // What fits one chunk is copied sooner than a thread is started.
-  const std::uint32_t workers = total_bytes() <= shape_.chunk_bytes ? 1 : options_.workers;
+  const auto process = [&](CopyItem& item) {
+    prepare(item);
+    if (!shape_.in_order) write(item);
+  };
+  const auto consume = [&](CopyItem& item) {
+    if (shape_.in_order) write(item);
+    for (const ReadFailure& failure : item.failures) {
+      options_.on_read_error(failure.target_offset, failure.error);
+    }
+    limit.wait_after(moved_bytes(item));
+    progress.advance_to(item.end);
+    return true;
+  };
+  // What moves few bytes or none is done sooner than a thread is started. For a copy that shares
+  // all its blocks that is everything.
+  const std::uint64_t bytes_alone_max =
+      total_bytes() <= shape_.chunk_bytes ? total_bytes() : kBytesAloneMax;
+  std::uint64_t bytes_alone = 0;
+  std::optional<CopyItem> first_large;
   parallel_for_ordered<CopyItem>(
-      {.workers = workers, .stop = options_.stop},
-      [&](CopyItem& item) { return planner_.next(item); },
+      {.workers = 1, .stop = options_.stop},
       [&](CopyItem& item) {
-        prepare(item);
-        if (!shape_.in_order) write(item);
+        if (!planner_.next(item)) return false;
+        bytes_alone += moved_bytes_at_most(item);
+        if (bytes_alone <= bytes_alone_max) return true;
+        first_large = std::move(item);
+        return false;
       },
-      [&](CopyItem& item) {
-        if (shape_.in_order) write(item);
-        for (const ReadFailure& failure : item.failures) {
-          options_.on_read_error(failure.target_offset, failure.error);
-        }
-        limit.wait_after(moved_bytes(item));
-        progress.advance_to(item.end);
-        return true;
-      });
+      process, consume);
+  if (first_large) {
+    parallel_for_ordered<CopyItem>(
+        {.workers = options_.workers, .stop = options_.stop},
+        [&](CopyItem& item) {
+          if (!first_large) return planner_.next(item);
+          item = *std::exchange(first_large, std::nullopt);
+          return true;
+        },
+        process, consume);
+  }
   progress.finish();
 }
 
