@@ -35,6 +35,9 @@ struct NbdExport {
   std::vector<std::string> bitmaps = {};
   /// Clients may ask which layer of the chain provides what, as "qemu:allocation-depth".
   bool allocation_depth = false;
+  /// The block size that clients are told to keep to, a power of 2 (NBD protocol, "Block size
+  /// constraints"); smaller requests are served as well.
+  std::uint32_t block_bytes_min = 1;
 };
 
 /// A socket, from its opening to its end. Owns the descriptor, and the name of a Unix socket that

@@ -33,16 +33,21 @@ constexpr std::array kOptions = {
     kHelpOption,
 };
 
+void check(const Arguments& so_far) { join_option_lists(so_far.all("-o")); }
+
 int run(const Arguments& arguments, Console& console) {
-  if (!arguments.has("-o")) throw UsageError("Must specify options (-o)");
   const std::string list = join_option_lists(arguments.all("-o"));
   const Secrets secrets = parse_secrets(arguments.all("--object"));
+  if (!arguments.has("-o")) throw UsageError("Must specify options (-o)");
   const bool wants_help = asks_for_help(list);
   const std::optional<std::string> format = arguments.value("-f");
   if (wants_help && format) {
     print_amend_options(console, *format);
     return 0;
   }
+  const bool shows_progress = arguments.has("-p") && !arguments.has("-q");
+  Progress progress(console, Progress::mode(!shows_progress, shows_progress),
+                    Progress::Begin::with_report);
   if (arguments.positional().size() != 1) throw Failure("Expecting one image file name");
   OpenOptions options;
   options.cache = parse_cache_mode(arguments.value("-t").value_or("writeback"), "cache");
@@ -54,16 +59,9 @@ int run(const Arguments& arguments, Console& console) {
     return 0;
   }
 
-  const bool shows_progress = arguments.has("-p") && !arguments.has("-q");
-  AmendOptions changes;
-  try {
-    changes = amend_options_from(list, *image, secrets, console.program());
-  } catch (const Failure&) {
-    if (shows_progress) console.write("\n");  // the end of a line that has not begun
-    throw;
-  }
+  AmendOptions changes = amend_options_from(list, *image, secrets, console.program());
   changes.force = arguments.has("--force");
-  Progress progress(console, Progress::mode(!shows_progress, shows_progress));
+  progress.report(0);
   changes.progress = progress.sink();
   try {
     image->amend(changes);
@@ -95,6 +93,7 @@ constexpr Command kAmendCommand{
         "  qcow amend --object secret,id=old,file=old.txt \\\n"
         "      --object secret,id=new,file=new.txt -o state=active,new-secret=new \\\n"
         "      --image-opts driver=luks,key-secret=old,file.filename=disk.luks\n",
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

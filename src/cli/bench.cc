@@ -81,14 +81,19 @@ BenchOptions bench_options(const Arguments& arguments) {
   return options;
 }
 
-/// Requests are made in one way here; what the reference would refuse is refused.
-void check_aio(const Arguments& arguments, CacheMode cache) {
+/// True if requests are to be made by the kernel's oldest way. They are made in one way here, but
+/// what the reference would refuse is refused.
+bool check_aio_mode(const Arguments& arguments) {
   const std::string aio = arguments.value("-i").value_or("threads");
   if (aio != "threads" && aio != "native" && aio != "io_uring") {
     throw Failure(fmt::format("Invalid aio option: {}", aio));
   }
+  return aio == "native" || arguments.has("-n");
+}
+
+void check_aio(const Arguments& arguments, CacheMode cache) {
   const bool is_direct = cache == CacheMode::none || cache == CacheMode::directsync;
-  if ((aio == "native" || arguments.has("-n")) && !is_direct) {
+  if (check_aio_mode(arguments) && !is_direct) {
     throw Failure(
         fmt::format("Could not open '{}': aio=native was specified, but it requires "
                     "cache.direct=on, which was not specified.",
@@ -113,6 +118,12 @@ void print_plan(const BenchOptions& options, Console& console) {
   if (options.flush_interval != 0) {
     console.print("Sending flush every {} requests\n", options.flush_interval);
   }
+}
+
+void check(const Arguments& so_far) {
+  bench_options(so_far);
+  cache_mode(so_far);
+  check_aio_mode(so_far);
 }
 
 int run(const Arguments& arguments, Console& console) {
@@ -165,6 +176,7 @@ constexpr Command kBenchCommand{
         "Examples:\n"
         "  qcow bench -c 100000 -d 1 disk.qcow2\n"
         "  qcow bench -w -t none -s 64k --flush-interval 1024 scratch.qcow2\n",
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

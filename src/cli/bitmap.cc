@@ -177,6 +177,8 @@ void run_actions(const Actions& actions, Bitmap& bitmap, Image& source, const st
   }
 }
 
+void check(const Arguments& so_far) { parse_granularity(so_far); }
+
 int run(const Arguments& arguments, Console& console) {
   const Actions actions = chosen_actions(arguments);
   parse_granularity(arguments);
@@ -216,6 +218,7 @@ constexpr Command kBitmapCommand{
         "  qcow bitmap --add -g 64k disk.qcow2 since-monday\n"
         "  qcow bitmap --merge since-monday -b disk.qcow2 -F qcow2 backup.qcow2 all\n"
         "  qcow bitmap --remove disk.qcow2 since-monday\n",
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

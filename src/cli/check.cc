@@ -143,6 +143,10 @@ CheckReport check_and_repair(Image& image, Repair repair, bool tell, Console& co
   return second;
 }
 
+void check(const Arguments& so_far) {
+  if (const auto what = so_far.value("--repair")) parse_repair(*what);
+}
+
 int run(const Arguments& arguments, Console& console) {
   const bool quiet = arguments.has("-q");
   Repair repair = Repair::none;
@@ -200,6 +204,7 @@ constexpr Command kCheckCommand{
         "Examples:\n"
         "  qcow check disk.qcow2\n"
         "  qcow check -r leaks disk.qcow2\n",
+    .check = check,
     .error_exit_code = kExitIncomplete,
     .run = run,
 };

@@ -18,6 +18,9 @@ struct Command {
   std::string_view details;  ///< exit codes and examples, printed as they are
   /// What the last word is; by default nothing special.
   LastWord last_word = LastWord::anything;
+  /// Throws `Failure` if an option's value is wrong by itself; called for each option, before what
+  /// follows it is looked at. Null: values are looked at when all is known.
+  void (*check)(const Arguments& so_far) = nullptr;
   int error_exit_code;  ///< what a failure ends with where it names no code itself
   /// Does the work and returns the exit code. Throws `Failure` or `qcowkit::Error`.
   int (*run)(const Arguments& arguments, Console& console);

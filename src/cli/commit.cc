@@ -74,13 +74,19 @@ void make_writable(Image& base) {
   }
 }
 
+/// 0: no limit.
+std::uint64_t parse_rate(const Arguments& arguments) {
+  const std::optional<std::string> rate = arguments.value("-r");
+  return rate ? size_argument(*rate, "rate limit") : 0;
+}
+
+void check(const Arguments& so_far) { parse_rate(so_far); }
+
 int run(const Arguments& arguments, Console& console) {
   CommitOptions options;
-  if (const auto rate = arguments.value("-r")) {
-    options.bytes_per_second = size_argument(*rate, "rate limit");
-  }
-  if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
+  options.bytes_per_second = parse_rate(arguments);
   const Secrets secrets = parse_secrets(arguments.all("--object"));
+  if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
   OpenOptions open_options;
   open_options.cache = parse_cache_mode(arguments.value("-t").value_or("writeback"), "cache");
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
@@ -120,6 +126,7 @@ constexpr Command kCommitCommand{
         "Examples:\n"
         "  qcow commit overlay.qcow2\n"
         "  qcow commit -p -d -b base.qcow2 overlay.qcow2\n",
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

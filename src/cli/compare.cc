@@ -97,14 +97,16 @@ void print_result(const CompareResult& result, Console& console) {
 int run(const Arguments& arguments, Console& console) {
   const bool quiet = arguments.has("-q");
   OpenOptions options;
-  options.cache = parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
   const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (arguments.positional().size() != 2) throw UsageError("Expecting two image file names");
+  Progress progress(console, Progress::mode(quiet, arguments.has("-p")),
+                    Progress::Begin::with_report);
+  options.cache = parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
 
-  Progress progress(console, Progress::mode(quiet, arguments.has("-p")));
   const Opened first = open_one(arguments, 0, "-f", secrets, options);
   const Opened second = open_one(arguments, 1, "-F", secrets, options);
+  progress.report(0);
   const CompareResult result = run_compare(first, second, arguments.has("-s"), progress.sink());
   if (!quiet) print_result(result, console);
   progress.end();

@@ -148,8 +148,9 @@ void merge_backing_file(CreateArguments& wanted, const Arguments& arguments,
     const std::optional<std::string> value = arguments.value(option);
     if (!value) continue;
     if (!wanted.takes(name)) {
-      throw Failure(
-          fmt::format("Backing file not supported for file format '{}'", wanted.format()));
+      throw Failure(fmt::format("Backing file{} not supported for file format '{}'",
+                                option == std::string_view("-F") ? " format" : "",
+                                wanted.format()));
     }
     wanted.set(name, *value);
   }
@@ -186,9 +187,9 @@ void check_compression(const CreateArguments& wanted, bool compress) {
 }
 
 std::vector<OpenedImage> open_sources(const Arguments& arguments, const Secrets& secrets,
-                                      Console& console) {
+                                      CacheMode cache, Console& console) {
   OpenOptions options;
-  options.cache = parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
+  options.cache = cache;
   if (arguments.has("--force-share")) options.locking = Locking::force_share;
   const std::vector<std::string>& names = arguments.positional();
   const std::optional<std::string> snapshot = arguments.value("-l");
@@ -295,6 +296,14 @@ void copy_sources(const std::vector<OpenedImage>& sources, Image& target, CopyOp
   copy(images, target, options);
 }
 
+void check(const Arguments& so_far) {
+  join_option_lists(so_far.all("-o"));
+  parse_sparse_size(so_far);
+  parse_workers(so_far);
+  parse_rate(so_far);
+  if (const auto snapshot = so_far.value("-l")) check_snapshot(*snapshot);
+}
+
 int run(const Arguments& arguments, Console& console) {
   const std::string format = arguments.value("-O").value_or("raw");
   const std::string list = join_option_lists(arguments.all("-o"));
@@ -309,13 +318,15 @@ int run(const Arguments& arguments, Console& console) {
     return 0;
   }
   if (names.size() < 2) throw Failure("Must specify image file name");
-  const CacheMode cache = parse_cache_mode(arguments.value("-t").value_or("unsafe"), "cache");
+  const CacheMode source_cache =
+      parse_cache_mode(arguments.value("-T").value_or("writeback"), "source cache");
 
   Progress progress(console, Progress::mode(arguments.has("-q"), arguments.has("-p")));
-  std::vector<OpenedImage> sources = open_sources(arguments, secrets, console);
+  std::vector<OpenedImage> sources = open_sources(arguments, secrets, source_cache, console);
   std::uint64_t size_bytes = 0;
   for (const OpenedImage& source : sources) size_bytes += source.image->virtual_size();
 
+  const CacheMode cache = parse_cache_mode(arguments.value("-t").value_or("unsafe"), "cache");
   const bool skip_broken = arguments.has("--skip-broken-bitmaps");
   if (arguments.has("--bitmaps")) {
     require_bitmaps(*sources[0].image, skip_broken, console.program());
@@ -369,6 +380,7 @@ constexpr Command kConvertCommand{
         "  qcow convert -p -O qcow2 disk.raw disk.qcow2\n"
         "  qcow convert -c -O qcow2 -o compression_type=zstd disk.qcow2 small.qcow2\n"
         "  qcow convert -O qcow2 -B base.qcow2 -F qcow2 overlay.qcow2 copy.qcow2\n",
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

@@ -111,8 +111,9 @@ void merge_command_options(CreateArguments& wanted, const Arguments& arguments,
 
 void create(const Arguments& arguments, const std::string& filename, const std::string& list,
             std::optional<std::uint64_t> size_bytes, const Secrets& secrets, Console& console) {
-  CreateArguments wanted(arguments.value("-f").value_or("raw"), list);
-  require_creatable(filename);
+  const std::string format = arguments.value("-f").value_or("raw");
+  if (is_known_format(format)) require_creatable(filename);
+  CreateArguments wanted(format, list);
   merge_command_options(wanted, arguments, size_bytes);
   settle_backing_file(wanted, filename, !arguments.has("-u"));
   if (!wanted.size_bytes()) throw Failure("Image creation needs a size parameter");
@@ -134,6 +135,8 @@ void create(const Arguments& arguments, const std::string& filename, const std::
     throw Failure("The image size is too large for file format 'raw'");
   }
 }
+
+void check(const Arguments& so_far) { join_option_lists(so_far.all("-o")); }
 
 int run(const Arguments& arguments, Console& console) {
   const std::vector<std::string>& names = arguments.positional();
@@ -173,6 +176,7 @@ constexpr Command kCreateCommand{
         "  qcow create -f qcow2 disk.qcow2 20G\n"
         "  qcow create -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2\n"
         "  qcow create -f qcow2 -o cluster_size=128k,preallocation=metadata disk.qcow2 1T\n",
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

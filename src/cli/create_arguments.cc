@@ -24,6 +24,17 @@ std::span<const FormatOption> options_of(std::string_view format) {
   return options;
 }
 
+/// The bytes that the image is to be written to.
+std::unique_ptr<Image> open_on_server(const std::string& name, const OpenOptions& options) {
+  try {
+    return Image::open(NodeOptions::from_name(name, "raw"), options);
+  } catch (const Error& e) {
+    throw Failure(fmt::format(
+        "Protocol driver 'nbd' does not support image creation, and opening the image failed: {}",
+        without_name(e.what(), name)));
+  }
+}
+
 }  // namespace
 
 std::optional<Preallocation> parse_preallocation(std::string_view text) {
@@ -100,7 +111,7 @@ void CreateArguments::create_image(const std::string& filename,
     OpenOptions open;
     open.read_only = false;
     open.cache = options.cache;
-    const std::unique_ptr<Image> bytes = Image::open(NodeOptions::from_name(filename, "raw"), open);
+    const std::unique_ptr<Image> bytes = open_on_server(filename, open);
     Image::create(bytes->storage(), options);
     bytes->close();
     return;

@@ -108,8 +108,8 @@ std::unique_ptr<Image> make_output(const CreateArguments& wanted, const std::str
 }
 
 int run(const Arguments& arguments, Console& console) {
-  const Operands operands = parse_operands(arguments.positional());
   const Secrets secrets = parse_secrets(arguments.all("--object"));
+  const Operands operands = parse_operands(arguments.positional());
   if (!operands.input || !operands.output) {
     throw Failure("Must specify both input and output files");
   }

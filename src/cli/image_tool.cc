@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/failure.h"
 #include "cli/help.h"
+#include "cli/in_order.h"
 #include "cli/program.h"
 #include "cli/trace.h"
 #include "qcowkit/error.h"
@@ -34,18 +35,6 @@ const Command* find_command(std::string_view name) {
     if (command->name == name) return command;
   }
   return nullptr;
-}
-
-/// The program's name stands before the message, or before each of its lines.
-void report(Console& console, const Failure& failure) {
-  std::string_view message = failure.what();
-  if (failure.names_every_line()) {
-    for (std::size_t end; (end = message.find('\n')) != message.npos;) {
-      console.error(message.substr(0, end));
-      message.remove_prefix(end + 1);
-    }
-  }
-  console.error(message);
 }
 
 /// Runs `work` and turns what it throws into a message and an exit code.
@@ -87,7 +76,10 @@ std::string help_call(const Console& console, const Command& command) {
 int run_command(const Command& command, Words words, Console& console) {
   const std::string help = help_call(console, command);
   return guarded(console, help, command.error_exit_code, [&] {
-    const Arguments arguments = parse_arguments(words, command.options, command.last_word);
+    const auto look_at = [&](const Arguments& so_far) {
+      if (command.check != nullptr) command.check(so_far);
+    };
+    const Arguments arguments = parse_in_order(words, command.options, command.last_word, look_at);
     if (arguments.help_wanted()) {
       print_command_help(console, command);
       return 0;
@@ -119,6 +111,17 @@ std::size_t parse_tool_options(Words words, Console& console, Arguments& argumen
 }
 
 }  // namespace
+
+void report(Console& console, const Failure& failure) {
+  std::string_view message = failure.what();
+  if (failure.names_every_line()) {
+    for (std::size_t end; (end = message.find('\n')) != message.npos;) {
+      console.error(message.substr(0, end));
+      message.remove_prefix(end + 1);
+    }
+  }
+  console.error(message);
+}
 
 int run_image_tool(Words words, Console& console) {
   const std::string help = fmt::format("{} --help", console.program());

@@ -238,9 +238,22 @@ std::uint64_t size_option(const Arguments& arguments, std::string_view name, std
   return text ? size_argument(*text, what) : otherwise;
 }
 
+std::uint64_t parse_start(const Arguments& arguments) {
+  return size_option(arguments, "--start-offset", "start offset", 0);
+}
+
+std::uint64_t parse_length(const Arguments& arguments) {
+  return size_option(arguments, "--max-length", "max length", UINT64_MAX);
+}
+
+void check(const Arguments& so_far) {
+  parse_start(so_far);
+  parse_length(so_far);
+}
+
 int run(const Arguments& arguments, Console& console) {
-  const std::uint64_t start = size_option(arguments, "--start-offset", "start offset", 0);
-  const std::uint64_t length = size_option(arguments, "--max-length", "max length", UINT64_MAX);
+  const std::uint64_t start = parse_start(arguments);
+  const std::uint64_t length = parse_length(arguments);
   const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
   const bool json = wants_json(arguments);
@@ -275,6 +288,7 @@ constexpr Command kMapCommand{
         "Examples:\n"
         "  qcow map disk.qcow2\n"
         "  qcow map --output=json --start-offset=1G --max-length=64M disk.qcow2\n",
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

@@ -97,12 +97,24 @@ void print_measurement(const Measurement& result, bool json, Console& console) {
   if (result.bitmaps_bytes) console.print("bitmaps size: {}\n", *result.bitmaps_bytes);
 }
 
+std::optional<std::uint64_t> parse_size_option(const Arguments& arguments) {
+  const std::optional<std::string> text = arguments.value("--size");
+  if (!text) return std::nullopt;
+  return size_argument(*text, "image size");
+}
+
+void check(const Arguments& so_far) {
+  join_option_lists(so_far.all("-o"));
+  parse_size_option(so_far);
+  wants_json(so_far);
+  if (const auto snapshot = so_far.value("-l")) check_snapshot(*snapshot);
+}
+
 int run(const Arguments& arguments, Console& console) {
   const std::string format = arguments.value("-O").value_or("raw");
   const std::string list = join_option_lists(arguments.all("-o"));
   const Secrets secrets = parse_secrets(arguments.all("--object"));
-  std::optional<std::uint64_t> size;
-  if (const auto text = arguments.value("--size")) size = size_argument(*text, "image size");
+  std::optional<std::uint64_t> size = parse_size_option(arguments);
   const bool json = wants_json(arguments);
   if (asks_for_help(list)) {
     print_create_options(console, format, !arguments.positional().empty());
@@ -141,6 +153,7 @@ constexpr Command kMeasureCommand{
         "Examples:\n"
         "  qcow measure -O qcow2 disk.raw\n"
         "  qcow measure -O qcow2 -o cluster_size=2M --size=1T --output=json\n",
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

@@ -102,6 +102,14 @@ std::unique_ptr<Image> open_image(const ImageName& name, const Secrets& secrets,
     options = complete(name, std::move(options), secrets);
     options.unlock = Unlock::required;
     return Image::open(name.node, options);
+  } catch (const Error& e) {
+    const bool lacks_secret =
+        name.node.text("driver") == "luks" && name.node.find("key-secret") == nullptr;
+    const bool is_other = e.code() == make_error_code(Errc::not_an_image);
+    throw cannot_open(
+        name.text,
+        lacks_secret && is_other ? "Parameter 'key-secret' is required for cipher" : e.what(),
+        exit_code);
   } catch (const std::exception& e) {
     throw cannot_open(name.text, e.what(), exit_code);
   }

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "cli/failure.h"
 
@@ -11,11 +12,16 @@ namespace qcowkit::cli {
 /// An option that there is not, or that is not used as it is to be used.
 class OptionError : public UsageError {
  public:
-  enum class Kind { unknown, lacks_value, takes_no_value };
+  enum class Kind { unknown, ambiguous, lacks_value, takes_no_value };
 
-  /// `option`: as it was given, without a value.
-  OptionError(Kind kind, std::string_view option, const std::string& message)
-      : UsageError(message), kind_(kind), option_(option) {}
+  /// `option`: as it was given, without a value. `possibilities`: what an ambiguous one may stand
+  /// for.
+  OptionError(Kind kind, std::string_view option, const std::string& message,
+              std::string possibilities = {})
+      : UsageError(message),
+        kind_(kind),
+        option_(option),
+        possibilities_(std::move(possibilities)) {}
 
   /// What the system's parser of options (getopt_long) says of it, as programs do that leave it
   /// to that.
@@ -24,6 +30,7 @@ class OptionError : public UsageError {
  private:
   Kind kind_;
   std::string option_;
+  std::string possibilities_;  ///< each in quotes, behind a blank
 };
 
 }  // namespace qcowkit::cli

@@ -27,14 +27,17 @@ std::size_t find_short(std::span<const OptionSpec> specs, char name, std::string
 /// The only option whose long name starts with `name`, of those that are newer or are not.
 std::optional<std::size_t> find_shortened(std::span<const OptionSpec> specs, std::string_view name,
                                           bool is_newer, std::string_view word) {
-  std::optional<std::size_t> found;
+  std::vector<std::size_t> found;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     if (specs[i].long_name.empty() || specs[i].is_newer != is_newer) continue;
-    if (!specs[i].long_name.starts_with(name)) continue;
-    if (found) throw unrecognized(word);
-    found = i;
+    if (specs[i].long_name.starts_with(name)) found.push_back(i);
   }
-  return found;
+  if (found.empty()) return std::nullopt;
+  if (found.size() == 1) return found.front();
+  std::string possibilities;
+  for (const std::size_t i : found) possibilities += fmt::format(" '--{}'", specs[i].long_name);
+  throw OptionError(OptionError::Kind::ambiguous, word,
+                    fmt::format("unrecognized option '{}'", word), std::move(possibilities));
 }
 
 /// The option that `word` names, in full or as far as no other starts so.
@@ -63,6 +66,8 @@ std::string OptionError::systems_words() const {
     case Kind::unknown:
       return is_short ? fmt::format("invalid option -- '{}'", option_.substr(1))
                       : fmt::format("unrecognized option '{}'", option_);
+    case Kind::ambiguous:
+      return fmt::format("option '{}' is ambiguous; possibilities:{}", option_, possibilities_);
     case Kind::lacks_value:
       return is_short ? fmt::format("option requires an argument -- '{}'", option_.substr(1))
                       : fmt::format("option '{}' requires an argument", option_);
@@ -89,6 +94,12 @@ std::size_t Arguments::index_of(std::string_view name) const {
 
 Arguments parse_arguments(std::span<const std::string_view> words,
                           std::span<const OptionSpec> specs, LastWord last_word) {
+  return parse_arguments(words, specs, last_word, [](const Arguments& /*so_far*/) {});
+}
+
+Arguments parse_arguments(std::span<const std::string_view> words,
+                          std::span<const OptionSpec> specs, LastWord last_word,
+                          const LookAtOptions& look_at) {
   Arguments result(specs);
   std::string_view last;
   const bool has_last = last_word == LastWord::argument && !words.empty() && words.back() != "-h" &&
@@ -108,6 +119,7 @@ Arguments parse_arguments(std::span<const std::string_view> words,
          std::string(value)});
     if (spec.long_name == "help") result.help_wanted_ = true;
     has_ended = result.help_wanted_ || spec.long_name == "version";
+    look_at(result);
   };
   const auto take_long = [&](std::string_view word) {
     const std::size_t equals = word.find('=');

@@ -1,6 +1,7 @@
 // Command-line options: a table says what a command takes, `parse_arguments` reads by it.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,6 +26,12 @@ enum class LastWord {
   argument,  ///< an argument, also if it starts with a dash (a size like "-1G")
 };
 
+class Arguments;
+
+/// Looks at what has been read so far, whenever an option has been added, and throws `Failure` if
+/// that makes no sense.
+using LookAtOptions = std::function<void(const Arguments& so_far)>;
+
 /// What a command was called with. Options are asked for by either of their names, with the dashes.
 class Arguments {
  public:
@@ -48,7 +55,7 @@ class Arguments {
 
  private:
   friend Arguments parse_arguments(std::span<const std::string_view>, std::span<const OptionSpec>,
-                                   LastWord);
+                                   LastWord, const LookAtOptions&);
   std::size_t index_of(std::string_view name) const;
 
   std::span<const OptionSpec> specs_;
@@ -65,5 +72,8 @@ class Arguments {
 Arguments parse_arguments(std::span<const std::string_view> words,
                           std::span<const OptionSpec> specs,
                           LastWord last_word = LastWord::anything);
+Arguments parse_arguments(std::span<const std::string_view> words,
+                          std::span<const OptionSpec> specs, LastWord last_word,
+                          const LookAtOptions& look_at);
 
 }  // namespace qcowkit::cli

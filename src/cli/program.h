@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "cli/console.h"
+#include "cli/failure.h"
 
 namespace qcowkit::cli {
 
@@ -18,6 +19,10 @@ struct Program {
 
 /// qcow, and what it is called with instead of qemu-img: a command, its options and its images.
 int run_image_tool(Words words, Console& console);
+
+/// Prints why a command has failed, with the program's name before the message or, where that is so
+/// in the reference, before each of its lines.
+void report(Console& console, const Failure& failure);
 
 /// What is called instead of qemu-io: options and an image. The image tool's "io" is the same.
 int run_io_program(Words words, Console& console);

@@ -22,11 +22,12 @@ void set_handler(void (*handler)(int)) {
 
 }  // namespace
 
-Progress::Progress(Console& console, Mode mode) : console_(console), mode_(mode) {
+Progress::Progress(Console& console, Mode mode, Begin begin)
+    : console_(console), mode_(mode), line_is_open_(mode == Mode::line) {
   progress_wanted = 0;
   // Also where nothing is said: the signal must not end the command.
   set_handler(want_progress);
-  report(0);
+  if (begin == Begin::at_once) report(0);
 }
 
 Progress::~Progress() {
@@ -40,7 +41,6 @@ void Progress::report(double fraction) {
     const bool is_last = percent >= 100 && shown_percent_ < 100;
     if (shown_percent_ >= 0 && percent - shown_percent_ < kStepPercent && !is_last) return;
     shown_percent_ = percent;
-    line_is_open_ = true;
     console_.print("    ({:.2f}/100%)\r", percent);
     console_.flush();
   } else if (mode_ == Mode::on_signal && progress_wanted != 0) {

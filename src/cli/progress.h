@@ -16,7 +16,10 @@ class Progress {
     line,       ///< keep a line up to date
   };
 
-  Progress(Console& console, Mode mode);
+  /// When the line begins: at once, or with the first report. It ends in either case.
+  enum class Begin { at_once, with_report };
+
+  Progress(Console& console, Mode mode, Begin begin = Begin::at_once);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;

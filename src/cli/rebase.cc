@@ -52,12 +52,12 @@ void check_formats(const Arguments& arguments) {
 /// One run of the command.
 class Rebase {
  public:
-  Rebase(const Arguments& arguments, Console& console)
+  Rebase(const Arguments& arguments, const Secrets& secrets, Console& console)
       : arguments_(arguments),
         console_(console),
         is_unsafe_(arguments.has("-u")),
         backing_file_(arguments.value("-b").value_or("")),
-        secrets_(parse_secrets(arguments.all("--object"))) {}
+        secrets_(secrets) {}
 
   void run();
 
@@ -97,8 +97,13 @@ void Rebase::run() {
 
   std::unique_ptr<Image> new_backing;
   if (!is_unsafe_ && !backing_file_.empty()) new_backing = open_new_backing(*image);
-  require_possible(*image);
-  change(*image, new_backing.get(), progress.sink());
+  try {
+    require_possible(*image);
+    change(*image, new_backing.get(), progress.sink());
+  } catch (const Failure&) {
+    progress.report(1);  // there is nothing more to be done
+    throw;
+  }
   close_image(*image, name);
   progress.report(1);
   progress.end();
@@ -119,11 +124,11 @@ std::unique_ptr<Image> Rebase::open_new_backing(const Image& image) const {
 
 /// Said before anything is done that would be in vain.
 void Rebase::require_possible(const Image& image) const {
-  if (find_option(amend_options(image.format()), "backing_file") == nullptr) {
-    throw cannot_change("Operation not supported");
-  }
   if (!backing_file_.empty() && !arguments_.has("-F")) {
     throw cannot_change("backing format must be specified");
+  }
+  if (find_option(amend_options(image.format()), "backing_file") == nullptr) {
+    throw cannot_change("Operation not supported");
   }
 }
 
@@ -152,11 +157,12 @@ void Rebase::change(Image& image, Image* new_backing, ProgressSink progress) con
 }
 
 int run(const Arguments& arguments, Console& console) {
+  const Secrets secrets = parse_secrets(arguments.all("--object"));
   if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
   if (!arguments.has("-u") && !arguments.has("-b")) {
     throw UsageError("Must specify backing file (-b) or use unsafe mode (-u)");
   }
-  Rebase(arguments, console).run();
+  Rebase(arguments, secrets, console).run();
   return 0;
 }
 

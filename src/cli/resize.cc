@@ -87,6 +87,13 @@ void resize_image(Image& image, std::uint64_t size_bytes, const ResizeOptions& o
   }
 }
 
+Preallocation parse_preallocation_option(const Arguments& arguments) {
+  const std::optional<std::string> mode = arguments.value("--preallocation");
+  return mode ? parse_mode(*mode) : Preallocation::off;
+}
+
+void check(const Arguments& so_far) { parse_preallocation_option(so_far); }
+
 int run(const Arguments& arguments, Console& console) {
   const std::vector<std::string>& words = arguments.positional();
   if (words.size() < 2) {
@@ -96,9 +103,7 @@ int run(const Arguments& arguments, Console& console) {
   }
   if (words.size() != 2) throw UsageError("Expecting image file name and size");
   ResizeOptions options;
-  if (const auto mode = arguments.value("--preallocation")) {
-    options.preallocation = parse_mode(*mode);
-  }
+  options.preallocation = parse_preallocation_option(arguments);
   const Secrets secrets = parse_secrets(arguments.all("--object"));
   const Change change = parse_change(words[1]);
   const ImageName name =
@@ -139,6 +144,7 @@ constexpr Command kResizeCommand{
         "  qcow resize -f raw --preallocation=full disk.raw 20G\n"
         "  qcow resize --shrink disk.qcow2 -5G\n",
     .last_word = LastWord::argument,
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

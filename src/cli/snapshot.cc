@@ -124,10 +124,12 @@ void act(char action, const Arguments& arguments, Image& image, Console& console
   }
 }
 
+void check(const Arguments& so_far) { chosen_action(so_far); }
+
 int run(const Arguments& arguments, Console& console) {
   const char action = chosen_action(arguments);
-  if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
   const Secrets secrets = parse_secrets(arguments.all("--object"));
+  if (arguments.positional().size() != 1) throw UsageError("Expecting one image file name");
   const ImageName name = parse_image_name(arguments.positional()[0], arguments.has("--image-opts"),
                                           arguments.value("-f"), &console);
   OpenOptions options;
@@ -162,6 +164,7 @@ constexpr Command kSnapshotCommand{
         "  qcow snapshot -c before-upgrade disk.qcow2\n"
         "  qcow snapshot -l disk.qcow2\n"
         "  qcow snapshot -a before-upgrade disk.qcow2\n",
+    .check = check,
     .error_exit_code = 1,
     .run = run,
 };

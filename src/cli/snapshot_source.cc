@@ -12,12 +12,14 @@ namespace qcowkit::cli {
 
 namespace {
 
-SnapshotSelector parse_selector(const std::string& text, Console& console) {
+/// `console`: where words without a value are warned of; null: they are not read on.
+SnapshotSelector parse_selector(const std::string& text, Console* console) {
   if (!text.starts_with("snapshot.")) return SnapshotSelector::id_or_name(text);
   SnapshotSelector selector;
   for (const auto& [key, value, is_short] : parse_key_values(text)) {
+    if (is_short && console == nullptr) break;
     if (is_short) {
-      console.error(
+      console->error(
           fmt::format("warning: short-form boolean option '{0}' deprecated\n"
                       "Please use {0}={1} instead",
                       key, value));
@@ -60,11 +62,13 @@ void require_snapshot(const Image& image, const SnapshotSelector& which) {
 
 }  // namespace
 
+void check_snapshot(const std::string& text) { parse_selector(text, nullptr); }
+
 std::unique_ptr<Image> open_source(const ImageName& name, const Secrets& secrets,
                                    OpenOptions options, const std::optional<std::string>& snapshot,
                                    Console& console) {
   if (!snapshot) return open_image(name, secrets, options);
-  const SnapshotSelector which = parse_selector(*snapshot, console);
+  const SnapshotSelector which = parse_selector(*snapshot, &console);
   const auto require_in_image = [&] {
     require_snapshot(*open_image(name, secrets, options), which);
   };

@@ -19,6 +19,10 @@ class SnapshotFailure : public Failure {
   explicit SnapshotFailure(const Failure& failure) : Failure(failure) {}
 };
 
+/// Throws `SnapshotFailure` if `text` is no value that -l may have, and nothing has to be warned of
+/// first.
+void check_snapshot(const std::string& text);
+
 /// Opens the image, or what `snapshot`, the value of -l, says of it: "snapshot.id=ID",
 /// "snapshot.name=NAME", both, or a text that is either. Warns of words without a value. Throws
 /// `Failure`.

@@ -13,13 +13,19 @@ namespace {
 
 Error invalid(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
 
-void read_aio(NodeReader& reader, const OpenOptions& options) {
+enum class Aio { threads, native, io_uring };
+
+Aio read_aio(NodeReader& reader) {
   const std::string aio = reader.take_text("aio").value_or("threads");
-  if (aio != "threads" && aio != "native" && aio != "io_uring") {
-    throw invalid(fmt::format("invalid parameter value: {}", aio));
-  }
+  if (aio == "threads") return Aio::threads;
+  if (aio == "native") return Aio::native;
+  if (aio == "io_uring") return Aio::io_uring;
+  throw invalid(fmt::format("invalid parameter value: {}", aio));
+}
+
+void require_sense(Aio aio, const OpenOptions& options) {
   const bool direct = options.cache == CacheMode::none || options.cache == CacheMode::directsync;
-  if (aio == "native" && !direct) {
+  if (aio == Aio::native && !direct) {
     throw invalid(
         "aio=native was specified, but it requires cache.direct=on, which was not specified.");
   }
@@ -35,7 +41,7 @@ Locking read_locking(NodeReader& reader, Locking inherited) {
 OpenedNode open_path(NodeOpener& opener, NodeReader& reader, const OpenOptions& options,
                      std::string_view driver) {
   const std::string path = reader.take_name("filename");
-  read_aio(reader, options);
+  const Aio aio = read_aio(reader);
   const Locking locking = read_locking(reader, options.locking);
   if (const auto manager = reader.take_text("pr-manager")) {
     throw invalid(fmt::format("No persistent reservation manager with id '{}'", *manager));
@@ -53,6 +59,7 @@ OpenedNode open_path(NodeOpener& opener, NodeReader& reader, const OpenOptions& 
                                              .create = false,
                                              .cache = options.cache,
                                              .locking = locking});
+  require_sense(aio, options);  // of a file that is there
   LabelBuilder label(driver);
   label.add("filename", path);
   opened.label = {.exact = path, .json = label.json(), .location = path};

@@ -54,7 +54,7 @@ bool run_aio_read(const Words& words, Session& session) {
              });
   if (is_invalid) return pretend("read", session);
   const Range range = parse_vector(operands, session.console());
-  const auto bytes = std::make_shared<std::vector<std::byte>>(range.length_bytes);
+  const auto bytes = std::make_shared<std::vector<std::byte>>(range.length_bytes, kUnread);
   start(
       session, "readv failed",
       [&disk = session.disk(), range, bytes] { disk.read(range.offset, *bytes); },

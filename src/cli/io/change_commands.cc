@@ -61,7 +61,8 @@ bool run_truncate(const Words& words, Session& session) {
   };
   const Words operands = apply_options(words, {with_value('m', set_mode)});
   if (operands.empty()) throw WrongUsage();
-  const std::uint64_t size_bytes = parse_number(operands[0], session.console());
+  // A message about it names the first word behind the command, whatever that is.
+  const std::uint64_t size_bytes = parse_number(operands[0], session.console(), words[1]);
   session.finish_requests();
   resize(session.image(), size_bytes, preallocation);
   return true;

@@ -46,16 +46,27 @@ bool is_one_of(std::string_view format, std::initializer_list<std::string_view> 
   return std::ranges::find(formats, format) != formats.end();
 }
 
+/// True for disks that only pretend to be there.
+bool has_no_bytes(std::string_view name) {
+  return name.starts_with("null-co:") || name.starts_with("null-aio:") ||
+         name.find(R"("driver": "null-)") != name.npos;
+}
+
+/// While an image is open for writing, its bitmaps are not what they will be.
+void mark_bitmaps_in_use(ImageInfo::Qcow2& info) {
+  for (BitmapInfo& bitmap : info.bitmaps) bitmap.in_use = true;
+}
+
 bool run_info(const Words& /*words*/, Session& session) {
   Console& console = session.console();
-  const ImageInfo info = session.image().info();
+  ImageInfo info = session.image().info();
+  if (!session.image().is_read_only() && info.qcow2) mark_bitmaps_in_use(*info.qcow2);
   console.print("format name: {}\n", info.format);
   // What is no format but a protocol, the reference names as such, too.
-  const bool is_null = is_one_of(info.format, {"null-co", "null-aio"});
-  if (is_null || is_one_of(info.format, {"file", "host_device", "nbd"})) {
+  if (is_one_of(info.format, {"null-co", "null-aio", "file", "host_device", "nbd"})) {
     console.print("format name: {}\n", info.format);
   }
-  if (is_null) return false;  // there is no more to be known
+  if (has_no_bytes(info.filename)) return false;  // there is no more to be known
   console.print("cluster size: {}\nvm state offset: {}\n{}",
                 whole_size_text(info.cluster_size_bytes.value_or(0)),
                 whole_size_text(vm_state_offset(info)), format_specific_text(info));

@@ -18,6 +18,11 @@ void apply(const Arguments::Given& given, Opening& opening) {
 
 }  // namespace
 
+void check_options(const Arguments& so_far) {
+  Opening ignored;
+  apply(so_far.sequence().back(), ignored);
+}
+
 Opening opening_of(const Arguments& arguments) {
   Opening opening;
   for (const Arguments::Given& given : arguments.sequence()) apply(given, opening);

@@ -31,6 +31,9 @@ inline constexpr std::array kOptions = {
     kHelpOption,
 };
 
+/// Looks at the values of the options that have been read so far. Throws `Failure`.
+void check_options(const Arguments& so_far);
+
 /// How the image is opened that the command line names, if it names one. Throws `Failure`.
 Opening opening_of(const Arguments& arguments);
 

@@ -1,7 +1,6 @@
 // The I/O program: opens an image and runs commands on it, from its options or its input. It is
 // a command of the image tool, and a program of its own when it is called by the reference's name.
 #include <fmt/core.h>
-#include <getopt.h>
 
 #include <string>
 #include <string_view>
@@ -10,10 +9,12 @@
 #include "cli/command.h"
 #include "cli/failure.h"
 #include "cli/help.h"
+#include "cli/in_order.h"
 #include "cli/io/command.h"
 #include "cli/io/input.h"
 #include "cli/io/io_options.h"
 #include "cli/objects.h"
+#include "cli/option_error.h"
 #include "cli/program.h"
 #include "cli/trace.h"
 
@@ -52,9 +53,9 @@ bool run_input(std::string_view prompt, Session& session) {
 
 /// `prompt` asks for commands where the command line has none.
 int run(const Arguments& arguments, std::string_view prompt, Console& console) {
+  NodeObjects objects = parse_objects(arguments.all("--object"));
   const Opening opening = opening_of(arguments);
-  for (const std::string& trace : arguments.all("--trace")) enable_trace(console.program(), trace);
-  Session session(console, parse_objects(arguments.all("--object")));
+  Session session(console, std::move(objects), arguments.has("--image-opts"));
   if (opening.name || opening.options) {
     session.set_opened(open_disk(opening, session.objects(), console));
   }
@@ -69,37 +70,8 @@ int run_as_command(const Arguments& arguments, Console& console) {
     print_version(console);
     return 0;
   }
+  for (const std::string& trace : arguments.all("--trace")) enable_trace(console.program(), trace);
   return run(arguments, fmt::format("{} io> ", console.program()), console);
-}
-
-/// Complains of options that make no sense as the reference does: in getopt's words.
-bool are_options_good(cli::Words words, const std::string& program) {
-  std::string letters;
-  std::vector<option> names;
-  for (const OptionSpec& spec : kOptions) {
-    const int takes_value = spec.value.empty() ? no_argument : required_argument;
-    if (spec.short_name != '\0') letters += spec.short_name;
-    if (spec.short_name != '\0' && takes_value == required_argument) letters += ':';
-    names.push_back({spec.long_name.data(), takes_value, nullptr, spec.short_name});
-  }
-  names.push_back({nullptr, 0, nullptr, 0});
-
-  std::vector<std::string> copies = {program};
-  copies.insert(copies.end(), words.begin(), words.end());
-  std::vector<char*> argv;
-  for (std::string& word : copies) argv.push_back(word.data());
-  const int argc = static_cast<int>(argv.size());
-  argv.push_back(nullptr);
-  while (true) {
-    switch (::getopt_long(argc, argv.data(), letters.c_str(), names.data(), nullptr)) {
-      case '?':
-        return false;
-      case 'h':
-      case 'V':
-      case -1:
-        return true;
-    }
-  }
 }
 
 void print_program_help(Console& console) {
@@ -126,18 +98,19 @@ constexpr Command kIoCommand{
         "  qcow io -c 'write -P 0x55 1M 64k' -c 'read -P 0x55 1M 64k' disk.qcow2\n"
         "  qcow io -r -c 'read -v 0 512' disk.qcow2\n"
         "  qcow io -c map -c info disk.qcow2\n",
+    .check = io::check_options,
     .error_exit_code = 1,
     .run = io::run_as_command,
 };
 
 int run_io_program(Words words, Console& console) {
   try {
-    if (!io::are_options_good(words, console.program())) {
-      io::print_program_help(console);
-      console.flush();
-      return 1;
-    }
-    const Arguments arguments = parse_arguments(words, io::kOptions);
+    const auto look_at = [&](const Arguments& so_far) {
+      const Arguments::Given& option = so_far.sequence().back();
+      if (option.name == "trace") enable_trace(console.program(), option.value);
+      io::check_options(so_far);
+    };
+    const Arguments arguments = parse_in_order(words, io::kOptions, LastWord::anything, look_at);
     int exit_code = 0;
     if (arguments.help_wanted()) {
       io::print_program_help(console);
@@ -152,6 +125,10 @@ int run_io_program(Words words, Console& console) {
     console.write(list.text());
     console.flush();
     return 0;
+  } catch (const OptionError& e) {
+    console.error(e.systems_words());
+    io::print_program_help(console);
+    console.flush();
   } catch (const UsageError&) {
     io::print_program_help(console);
     console.flush();

@@ -41,18 +41,22 @@ std::string without_zero_fraction(std::string text) {
 }  // namespace
 
 std::uint64_t parse_number(const std::string& text, Console& console) {
+  return parse_number(text, console, text);
+}
+
+std::uint64_t parse_number(const std::string& text, Console& console, const std::string& name) {
   constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
   const std::optional<std::uint64_t> number = parse_size(text);
   if (!number && problem_of(text) == SizeProblem::syntax) {
     throw Complaint(fmt::format(
-        "Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {}", text));
+        "Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {}", name));
   }
   if (number && is_hex_with_suffix(text)) {
     console.error(
         fmt::format("warning: Using a multiplier suffix on hex numbers is deprecated: {}", text));
   }
   if (!number || *number > kMax) {
-    throw Complaint(fmt::format("Parsing error: argument too large -- {}", text));
+    throw Complaint(fmt::format("Parsing error: argument too large -- {}", name));
   }
   return *number;
 }

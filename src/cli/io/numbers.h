@@ -16,6 +16,8 @@ inline constexpr std::uint64_t kRequestBytesMax = 2147483136;
 /// An offset or a length in bytes: "64k", "0x200", "1.5M". At most 2^63 - 1. Warns on the console
 /// of spellings that are on their way out. Throws `Complaint`.
 std::uint64_t parse_number(const std::string& text, Console& console);
+/// The same; what is wrong is called `name`.
+std::uint64_t parse_number(const std::string& text, Console& console, const std::string& name);
 
 /// A byte, in decimal, hexadecimal or octal. Throws `Complaint`.
 std::byte parse_pattern(const std::string& text);

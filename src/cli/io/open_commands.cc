@@ -25,14 +25,20 @@ bool run_open(const Words& words, Session& session) {
           with_value('i', [&](const std::string& mode) { opening.set_aio(mode); }),
           flag('k', opening.native_aio),
           without_value('n', [&] { opening.cache = CacheMode::none; }),
-          with_value('o', [&](const std::string& list) { append_list(opening.options, list); }),
+          with_value('o',
+                     [&](const std::string& list) {
+                       if (session.names_are_lists()) {
+                         throw Complaint("--image-opts and 'open -o' are mutually exclusive");
+                       }
+                       append_list(opening.options, list);
+                     }),
           flag('r', opening.read_only),
           flag('s', opening.snapshot),
           with_value('t', [&](const std::string& mode) { opening.set_cache(mode); }),
           flag('U', opening.force_share),
       });
   if (operands.size() > 1) throw WrongUsage();
-  if (!operands.empty()) opening.name = operands[0];
+  if (!operands.empty()) (session.names_are_lists() ? opening.options : opening.name) = operands[0];
   if (session.has_image()) throw Failure("file open already, try 'help close'");
   session.set_opened(open_disk(opening, session.objects(), session.console()));
   return true;

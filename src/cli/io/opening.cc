@@ -33,16 +33,8 @@ ImageName name_of(const Opening& opening, Console& console) {
 }
 
 void require_sense(const Opening& opening) {
-  if (opening.force_share && !opening.read_only) {
+  if (opening.force_share && !opening.read_only && !opening.snapshot) {
     throw Failure("force-share=on can only be used with read-only images");
-  }
-  if (opening.copy_on_read && opening.read_only) {
-    throw Failure("Can't use copy-on-read on read-only device");
-  }
-  const bool direct = opening.cache == CacheMode::none || opening.cache == CacheMode::directsync;
-  if (opening.native_aio && !direct) {
-    throw Failure(
-        "aio=native was specified, but it requires cache.direct=on, which was not specified.");
   }
 }
 
@@ -99,16 +91,27 @@ void Opening::set_aio(const std::string& mode) {
   native_aio = mode == "native";
 }
 
+void ask_files_natively(NodeOptions& node) {
+  if (node.find("file.filename") != nullptr && node.find("file.aio") == nullptr) {
+    node.set("file.aio", std::string("native"));
+  }
+}
+
 void OpenedDisk::close() { close_image(disk.image(), name); }
 
 std::unique_ptr<OpenedDisk> open_disk(const Opening& opening, const NodeObjects& objects,
                                       Console& console) {
   std::string text = opening.name.value_or(opening.options.value_or(""));
   try {
-    require_sense(opening);
-    const ImageName name = name_of(opening, console);
+    ImageName name = name_of(opening, console);
     text = name.text;
-    return std::unique_ptr<OpenedDisk>(new OpenedDisk(open(opening, name, objects, console)));
+    require_sense(opening);
+    if (opening.native_aio) ask_files_natively(name.node);
+    std::unique_ptr<OpenedDisk> opened(new OpenedDisk(open(opening, name, objects, console)));
+    if (opening.copy_on_read && opening.read_only) {
+      throw Failure("Can't use copy-on-read on read-only device");
+    }
+    return opened;
   } catch (const std::exception& e) {
     const std::string device = opening.name ? fmt::format(" device {}", *opening.name) : "";
     throw Failure(fmt::format("can't open{}: {}", device, reason(e.what(), text)), 1);

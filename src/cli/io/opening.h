@@ -48,4 +48,8 @@ struct OpenedDisk {
 std::unique_ptr<OpenedDisk> open_disk(const Opening& opening, const NodeObjects& objects,
                                       Console& console);
 
+/// Lets the kernel's oldest way be used for the image's file, which has to be open past the cache.
+/// All files are asked in one way here; what the reference would refuse is refused.
+void ask_files_natively(NodeOptions& node);
+
 }  // namespace qcowkit::cli::io

@@ -19,6 +19,7 @@ std::size_t end_of_first_word(const std::string& list) {
 }  // namespace
 
 ImageName parse_option_list(const std::string& list, Console& console) {
+  if (list.empty()) return parse_image_name(list, true, {}, &console);
   const std::size_t end = end_of_first_word(list);
   const std::string word = list.substr(0, end);
   if (word.find('=') != word.npos) return parse_image_name(list, true, {}, &console);

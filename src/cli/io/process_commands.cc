@@ -2,6 +2,8 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -29,6 +31,12 @@ bool run_sleep(const Words& words, Session& session) {
   return true;
 }
 
+/// The signals that the reference keeps for itself, or ignores.
+bool is_deaf_to(int signal) {
+  constexpr std::array kSignals = {SIGBUS, SIGUSR1, SIGPIPE, SIGALRM, SIGIO};
+  return std::ranges::find(kSignals, signal) != kSignals.end();
+}
+
 bool run_sigraise(const Words& words, Session& session) {
   const std::uint64_t signal = parse_number(words[1], session.console());
   if (signal > NSIG) {
@@ -36,6 +44,7 @@ bool run_sigraise(const Words& words, Session& session) {
         fmt::format("signal argument '{}' is too large to be a valid signal", words[1]));
   }
   session.console().flush();  // it may be the last thing that the program does
+  if (is_deaf_to(static_cast<int>(signal))) return true;
   std::raise(static_cast<int>(signal));
   return true;
 }

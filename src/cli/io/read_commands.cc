@@ -28,7 +28,8 @@ struct ReadRequest {
 /// Says whether the bytes are as expected.
 bool read_and_tell(const ReadRequest& request, Session& session) {
   const auto& [offset, length_bytes] = request.range;
-  std::vector<std::byte> bytes(length_bytes);
+  // What is left of this was not read: a disk may say nothing of what it holds.
+  std::vector<std::byte> bytes(length_bytes, kUnread);
   const Clock::time_point begin = Clock::now();
   try {
     if (request.from_vm_state) {

@@ -12,6 +12,9 @@
 
 namespace qcowkit::cli::io {
 
+/// What a reader's memory holds before.
+inline constexpr std::byte kUnread{0xab};
+
 inline constexpr std::byte kDefaultPattern{0xcd};
 
 struct Range {

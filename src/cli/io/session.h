@@ -14,12 +14,14 @@ namespace qcowkit::cli::io {
 /// Used by one thread.
 class Session {
  public:
-  /// `objects` is what --object has defined.
-  Session(Console& console, NodeObjects objects)
-      : console_(console), objects_(std::move(objects)) {}
+  /// `objects` is what --object has defined; `names_are_lists`: images are named by lists of
+  /// options.
+  Session(Console& console, NodeObjects objects, bool names_are_lists)
+      : console_(console), objects_(std::move(objects)), names_are_lists_(names_are_lists) {}
 
   Console& console() noexcept { return console_; }
   const NodeObjects& objects() const noexcept { return objects_; }
+  bool names_are_lists() const noexcept { return names_are_lists_; }
 
   bool has_image() const noexcept { return opened_ != nullptr; }
   /// Only if there is one.
@@ -42,6 +44,7 @@ class Session {
  private:
   Console& console_;
   NodeObjects objects_;
+  const bool names_are_lists_;
   std::unique_ptr<OpenedDisk> opened_;
   Background background_;  // goes before the image that its requests use
   bool is_quitting_ = false;

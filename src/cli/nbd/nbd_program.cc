@@ -7,9 +7,12 @@
 #include <memory>
 #include <vector>
 
+#include "base/sector.h"
 #include "cli/command.h"
 #include "cli/failure.h"
 #include "cli/help.h"
+#include "cli/in_order.h"
+#include "cli/io/opening.h"
 #include "cli/io/overlay.h"
 #include "cli/nbd/background.h"
 #include "cli/nbd/device.h"
@@ -45,13 +48,19 @@ std::string_view without_prefix(std::string_view text, std::string_view prefix) 
   return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
 }
 
+/// True where a client's request had better be whole sectors: the rest of one has to be read and
+/// encrypted first, or might be what makes another format of an image that was only guessed to be
+/// raw.
+bool prefers_whole_sectors(const OpenedExport& opened, const ServerArguments& server) {
+  const Image& image = *opened.image;
+  const bool is_guessed = opened.name.format.empty() && image.format() == "raw";
+  return image.is_encrypted() || image.format() == "qcow" ||
+         (is_guessed && !server.keeps_writes_aside);
+}
+
 std::unique_ptr<Image> open_disk(OpenedExport& opened, const ServerArguments& server,
                                  Console& console) {
-  if (server.aio_is_native && server.cache != CacheMode::none &&
-      server.cache != CacheMode::directsync) {
-    throw Failure(
-        "aio=native was specified, but it requires cache.direct=on, which was not specified.");
-  }
+  if (server.aio_is_native) io::ask_files_natively(opened.name.node);
   const OpenOptions options = server.open_options();
   if (server.snapshot) {
     return open_source(opened.name, server.objects.of_nodes, options, server.snapshot, console);
@@ -98,6 +107,8 @@ OpenedExport open_export(const Disk& disk, const ServerArguments& server, Consol
   exported.read_only = server.read_only;
   exported.allocation_depth = server.allocation_depth;
   exported.bitmaps = server.bitmaps;
+  if (server.guest_offset == 0 && prefers_whole_sectors(opened, server))
+    exported.block_bytes_min = kSectorBytes;
   const std::uint64_t disk_bytes = opened.image->virtual_size();
   if (server.guest_offset > disk_bytes) {
     throw Failure(fmt::format("Offset ({}) cannot be greater than size of the containing file ({})",
@@ -230,7 +241,6 @@ int serve(const Arguments& arguments, bool takes_many, Console& console) {
 }
 
 int run(const Arguments& arguments, bool takes_many, Console& console) {
-  for (const std::string& trace : arguments.all("--trace")) enable_trace(console.program(), trace);
   if (arguments.has("--list")) {
     print_export_list(arguments, console);
     return 0;
@@ -250,6 +260,7 @@ int run_as_command(const Arguments& arguments, Console& console) {
     print_version(console);
     return 0;
   }
+  for (const std::string& trace : arguments.all("--trace")) enable_trace(console.program(), trace);
   return run(arguments, /*takes_many=*/true, console);
 }
 
@@ -275,6 +286,7 @@ constexpr Command kNbdCommand{
         "  qcow nbd -t -k /run/disk.sock -f qcow2 disk.qcow2\n"
         "  qcow nbd -t -r -e 0 monday=monday.qcow2 tuesday=tuesday.qcow2\n"
         "  qcow nbd -L -b server.example.com\n",
+    .check = nbd::check_values,
     .error_exit_code = 1,
     .run = nbd::run_as_command,
 };
@@ -283,17 +295,14 @@ int run_nbd_program(Words words, Console& console) {
   const auto send_to_help = [&] {
     console.write_error(fmt::format("Try `{} --help' for more information.\n", console.program()));
   };
-  Arguments arguments(nbd::kOptions);
-  try {
-    arguments = parse_arguments(words, nbd::kOptions);
-  } catch (const OptionError& e) {
-    console.error(e.systems_words());
-    console.write_error(fmt::format("{}: ", console.program()));
-    send_to_help();
-    return 1;
-  }
+  const auto look_at = [&](const Arguments& so_far) {
+    const Arguments::Given& option = so_far.sequence().back();
+    if (option.name == "trace") enable_trace(console.program(), option.value);
+    nbd::check_values(so_far);
+  };
   try {
     int exit_code = 0;
+    const Arguments arguments = parse_in_order(words, nbd::kOptions, LastWord::anything, look_at);
     if (arguments.help_wanted()) {
       print_command_help(console, kNbdCommand, console.program());
     } else if (arguments.has("--version")) {
@@ -307,9 +316,15 @@ int run_nbd_program(Words words, Console& console) {
     console.write(help.text());
     console.flush();
     return 0;
+  } catch (const OptionError& e) {
+    console.error(e.systems_words());
+    console.write_error(fmt::format("{}: ", console.program()));
+    send_to_help();
   } catch (const UsageError& e) {
     console.error(e.what());
     send_to_help();
+  } catch (const Failure& e) {
+    report(console, e);
   } catch (const std::exception& e) {
     console.error(e.what());
   }

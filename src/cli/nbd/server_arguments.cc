@@ -11,6 +11,7 @@
 #include "cli/failure.h"
 #include "cli/open_arguments.h"
 #include "cli/option_values.h"
+#include "cli/snapshot_source.h"
 
 namespace qcowkit::cli::nbd {
 
@@ -85,12 +86,14 @@ Disk read_disk(const std::string& word, const std::string& name_otherwise) {
   return {word.substr(0, equals), word.substr(equals + 1)};
 }
 
+void require_disks(const Arguments& arguments, bool takes_many) {
+  const std::size_t count = arguments.positional().size();
+  if (count == 0 || (count > 1 && !takes_many)) throw UsageError("Invalid number of arguments");
+}
+
 void read_disks(const Arguments& arguments, bool takes_many, ServerArguments& server) {
   const std::vector<std::string>& words = arguments.positional();
   const std::string name = arguments.value("--export-name").value_or("");
-  if (words.empty() || (words.size() > 1 && !takes_many)) {
-    throw UsageError("Invalid number of arguments");
-  }
   for (const std::string& word : words) {
     const bool may_have_name = takes_many && (!server.image_opts || words.size() > 1);
     server.disks.push_back(may_have_name ? read_disk(word, name) : Disk{name, word});
@@ -122,6 +125,17 @@ std::uint32_t parse_partition(const std::string& text) {
   return number;
 }
 
+/// The reference has other quotation marks here than elsewhere.
+void check_snapshot_in_own_words(const std::string& text) {
+  try {
+    check_snapshot(text);
+  } catch (const SnapshotFailure& e) {
+    const std::string_view why = e.what();
+    throw SnapshotFailure(Failure::of_lines(fmt::format("{}\nFailed in parsing snapshot param `{}'",
+                                                        why.substr(0, why.find('\n')), text)));
+  }
+}
+
 /// Looks at one option after the other, as the reference does.
 class ValueCheck {
  public:
@@ -138,13 +152,15 @@ class ValueCheck {
     } else if (name == "detect-zeroes") {
       parse_detect_zeroes(value, ignore_discards_);
     } else if (name == "offset") {
-      parse_offset(value);
+      if (!value.starts_with('-')) parse_offset(value);  // a negative one is told of later
     } else if (name == "partition") {
       parse_partition(value);
     } else if (name == "shared") {
       parse_count(value, "Invalid shared device number");
     } else if (name == "handshake-limit") {
       parse_count(value, "Invalid handshake limit");
+    } else if (name == "load-snapshot") {
+      check_snapshot_in_own_words(value);
     } else if (name == "socket") {
       if (!value.starts_with('/')) throw Failure("socket path must be absolute");
     } else if (name == "export-name") {
@@ -197,9 +213,9 @@ void check_tls_options(const Arguments& arguments) {
 }
 
 ServerArguments read_server_arguments(const Arguments& arguments, bool takes_many) {
-  check_values(arguments);
   ServerArguments server;
   server.objects = parse_all_objects(arguments.all("--object"));
+  require_disks(arguments, takes_many);
   server.address = read_address(arguments);
   read_image_options(arguments, server);
   if (const auto count = arguments.value("--shared")) {

@@ -147,7 +147,7 @@ Handshake::Next Handshake::inform(Option option, std::span<const std::byte> data
   }
   const auto disk = find(request->export_name);
   if (!disk) {
-    reply(option, OptionReply::unknown_export, "there is no export of this name");
+    reply_unknown(option, request->export_name);
     return Next::option;
   }
   reply_info(option, *disk, *request);
@@ -201,7 +201,7 @@ void Handshake::meta_contexts(Option option, std::span<const std::byte> data) {
   const auto request = parse_meta_context_request(data);
   if (!request) return reply(option, OptionReply::invalid, "malformed option");
   const auto disk = find(request->export_name);
-  if (!disk) return reply(option, OptionReply::unknown_export, "there is no export of this name");
+  if (!disk) return reply_unknown(option, request->export_name);
   const std::vector<MetaContext> found = sets ? select_contexts(disk->contexts, request->queries)
                                               : list_contexts(disk->contexts, request->queries);
   for (const MetaContext& context : found) {
@@ -263,6 +263,12 @@ void Handshake::reply(Option option, OptionReply type, std::string_view data) {
   replies_ += data;
 }
 
+void Handshake::reply_unknown(Option option, std::string_view name) {
+  constexpr std::size_t kShownBytesMax = 256;  // the whole string may have 4096
+  reply(option, OptionReply::unknown_export,
+        fmt::format("export '{}' not present", name.substr(0, kShownBytesMax)));
+}
+
 void Handshake::reply_info(Option option, const ServedExport& disk, const InfoRequest& request) {
   const auto text = [&](InfoType type, const std::string& value) {
     const be16 raw(static_cast<std::uint16_t>(type));
@@ -276,8 +282,9 @@ void Handshake::reply_info(Option option, const ServedExport& disk, const InfoRe
     text(InfoType::description, disk.description);
   }
   if (request.wants_block_size) {
-    const InfoBlockSize sizes{static_cast<std::uint16_t>(InfoType::block_size), 1u,
-                              disk.preferred_block_bytes, kPayloadBytesDefault};
+    const InfoBlockSize sizes{static_cast<std::uint16_t>(InfoType::block_size),
+                              disk.block_bytes_min, disk.preferred_block_bytes,
+                              kPayloadBytesDefault};
     reply(option, OptionReply::info, bytes_of(sizes));
   }
 }

@@ -69,6 +69,7 @@ class Handshake {
   bool must_encrypt() const noexcept { return tls_ != nullptr && !is_encrypted_; }
   /// Replies are collected until `send_replies`.
   void reply(Option option, OptionReply type, std::string_view data = {});
+  void reply_unknown(Option option, std::string_view name);
   void reply_info(Option option, const ServedExport& disk, const InfoRequest& request);
   void send_replies();
 

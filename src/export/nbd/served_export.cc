@@ -73,6 +73,7 @@ ServedExport::ServedExport(const NbdExport& wanted, bool serves_many)
       read_only(wanted.read_only || wanted.image->is_read_only()),
       guest_offset(wanted.guest_offset),
       size_bytes(window_size(wanted)),
+      block_bytes_min(size_bytes % wanted.block_bytes_min == 0 ? wanted.block_bytes_min : 1),
       preferred_block_bytes(std::clamp(std::bit_ceil(wanted.image->data_storage().alignment()),
                                        kPreferredBytesMin, kPayloadBytesDefault)),
       contexts(contexts_of(wanted)) {}

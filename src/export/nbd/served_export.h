@@ -21,8 +21,9 @@ struct ServedExport {
   Image& image;
   bool serves_many_clients;  ///< there is room for more than one connection
   bool read_only;
-  std::uint64_t guest_offset;  ///< of the window's first byte
-  std::uint64_t size_bytes;    ///< the window's
+  std::uint64_t guest_offset;     ///< of the window's first byte
+  std::uint64_t size_bytes;       ///< the window's
+  std::uint32_t block_bytes_min;  ///< what clients are told ("Size constraints", minimum)
   /// The smallest request that is as cheap as it can be ("Size constraints", preferred).
   std::uint32_t preferred_block_bytes;
   std::vector<MetaContext> contexts;

@@ -99,6 +99,9 @@ void RawLayer::resize(std::uint64_t size_bytes, const ResizeOptions& options) {
     throw Error(Errc::invalid_argument,
                 fmt::format("the image has {} bytes and may not be made smaller", present_bytes));
   }
+  if (size_bytes < present_bytes && options.preallocation != Preallocation::off) {
+    throw Error(Errc::invalid_argument, "Cannot use preallocation for shrinking files");
+  }
   if (options.preallocation == Preallocation::metadata) {
     throw Error(Errc::invalid_argument, "Unsupported preallocation mode: metadata");
   }
