@@ -90,6 +90,15 @@ class NbdTransport {
   /// Sends all of it. Throws `Error` where the connection is broken, or the other side has taken
   /// nothing for long (ETIMEDOUT).
   virtual void send(std::span<const iovec> from) = 0;
+  /// True where `send_file` copies less than reading the file and `send` do.
+  virtual bool sends_files() const noexcept { return false; }
+  /// Sends bytes of a file without their passing through memory of this process. Returns how many
+  /// from `offset` on: fewer than asked where the file ends, or cannot be read. Throws as `send`
+  /// does. The kernel may look at the bytes until the other side has taken them.
+  virtual std::uint64_t send_file(int /*descriptor*/, std::uint64_t /*offset*/,
+                                  std::uint64_t /*length_bytes*/) {
+    return 0;
+  }
   /// Tells the other side that all was sent, where the bytes' own protocol has words for that.
   /// Called when nobody sends any more.
   virtual void say_goodbye() noexcept {}

@@ -36,4 +36,8 @@ int read_whole(int fd, std::uint64_t host_offset, std::span<const iovec> into,
 /// Returns 0 or an errno.
 int write_whole(int fd, std::uint64_t host_offset, std::span<const iovec> from) noexcept;
 
+/// How many bytes from the range's start can be read without being fetched first, as far as a look
+/// here and there shows; 0 where that cannot be known.
+std::uint64_t cached_bytes(int fd, std::uint64_t host_offset, std::uint64_t length_bytes) noexcept;
+
 }  // namespace qcowkit

@@ -122,6 +122,12 @@ std::uint32_t FileStorage::alignment() const noexcept {
   return direct_ ? std::max(direct_->alignment().memory, direct_->alignment().offset) : 1;
 }
 
+FileBacked::Run FileStorage::cached_run(std::uint64_t host_offset,
+                                        std::uint64_t length_bytes) const noexcept {
+  if (direct_ || kind_ == FileKind::character_device || listener() != nullptr) return {};
+  return {fd_.get(), cached_bytes(fd_.get(), host_offset, length_bytes)};
+}
+
 std::uint64_t FileStorage::copy_from(Storage& source, std::uint64_t source_host_offset,
                                      std::uint64_t host_offset, std::uint64_t length_bytes) {
   return offload(&CopyOffload::copy, source, source_host_offset, host_offset, length_bytes);

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "qcowkit/file_backed.h"
 #include "qcowkit/storage.h"
 #include "storage/copy_offload.h"
 #include "storage/direct_io.h"
@@ -17,7 +18,7 @@
 namespace qcowkit {
 
 /// See `Storage`. Holds no lock across a system call, but where O_DIRECT forces it to (`DirectIo`).
-class FileStorage final : public Storage {
+class FileStorage final : public Storage, public FileBacked {
  public:
   /// See `open_file`.
   static std::unique_ptr<FileStorage> open(const std::string& path, const FileOptions& options);
@@ -38,6 +39,7 @@ class FileStorage final : public Storage {
                           std::uint64_t host_offset, std::uint64_t length_bytes) override;
   std::uint64_t clone_from(Storage& source, std::uint64_t source_host_offset,
                            std::uint64_t host_offset, std::uint64_t length_bytes) override;
+  Run cached_run(std::uint64_t host_offset, std::uint64_t length_bytes) const noexcept override;
   std::uint32_t alignment() const noexcept override;
   bool is_read_only() const noexcept override { return options_.read_only; }
   const std::string& name() const noexcept override { return name_; }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "qcowkit/error.h"
+#include "qcowkit/file_backed.h"
 #include "qcowkit/storage.h"
 #include "tests/support/temp_dir.h"
 
@@ -292,6 +293,36 @@ TEST(FileStorage, WriteThatDoesNotFitFails) {
     EXPECT_LE(file->size(), 1U << 20);
     file->write(0, Bytes(5000));
   }
+}
+
+FileBacked::Run cached_run(const Storage& storage, std::uint64_t offset, std::uint64_t length) {
+  const auto* const backed = dynamic_cast<const FileBacked*>(&storage);
+  return backed == nullptr ? FileBacked::Run() : backed->cached_run(offset, length);
+}
+
+TEST(FileStorage, WhatWasJustWrittenIsCachedAndNoMoreThanAskedFor) {
+  const TempDir folder;
+  const auto file = open_file(folder.file("disk"), creating());
+  constexpr std::uint64_t kBytes = 1 << 20;
+  file->write(0, Bytes(kBytes, std::byte{7}));
+  if (cached_run(*file, 0, 1).length_bytes == 0) GTEST_SKIP() << "unknown to the file system";
+  const FileBacked::Run run = cached_run(*file, 4096, kBytes - 4096);
+  EXPECT_EQ(run.length_bytes, kBytes - 4096);
+  std::byte byte{};
+  EXPECT_EQ(::pread(run.descriptor, &byte, 1, 4096), 1);
+  EXPECT_EQ(byte, std::byte{7});
+  EXPECT_EQ(cached_run(*file, 0, 0).length_bytes, 0u);
+}
+
+TEST(FileStorage, ThatBypassesTheCacheHasNothingCached) {
+  const TempDir folder;
+  make_file(folder.file("disk"), std::string(8192, 'x'));
+  FileOptions options = reading();
+  options.cache = CacheMode::none;
+  std::unique_ptr<Storage> file;
+  const Error error = error_of([&] { file = open_file(folder.file("disk"), options); });
+  if (!file) GTEST_SKIP() << error.message();
+  EXPECT_EQ(cached_run(*file, 0, 4096).length_bytes, 0u);
 }
 
 }  // namespace

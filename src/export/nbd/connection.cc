@@ -61,21 +61,35 @@ class Connection::Worker final : public ReplySink {
     sending_ += Clock::now() - started;
   }
 
+  bool sends_files() const noexcept override { return connection_.transport_->sends_files(); }
+
   void send_pieces(const NextPiece& next) noexcept override {
     const MutexLock lock(connection_.send_mutex_);
     while (!connection_.is_broken_) {
       const auto piece = next();
       if (!piece) return break_off();
-      if (piece->empty()) return;
-      send_now(*piece);
+      if (piece->bytes.empty()) return;
+      send_now(piece->bytes);
+      if (piece->file != nullptr) send_now(*piece->file);
     }
   }
 
  private:
   void send_now(std::span<const iovec> from) noexcept REQUIRES(connection_.send_mutex_) {
+    send_now([&](NbdTransport& transport) { transport.send(from); });
+  }
+  void send_now(FilePiece& file) noexcept REQUIRES(connection_.send_mutex_) {
+    const Clock::time_point started = Clock::now();
+    send_now([&](NbdTransport& transport) {
+      file.sent_bytes = transport.send_file(file.descriptor, file.offset, file.length_bytes);
+    });
+    sending_ += Clock::now() - started;
+  }
+  template <typename Action>
+  void send_now(Action action) noexcept REQUIRES(connection_.send_mutex_) {
     if (connection_.is_broken_) return;
     try {
-      connection_.transport_->send(from);
+      action(*connection_.transport_);
     } catch (const std::system_error& error) {
       if (!client_just_left(error)) connection_.report(error.what());
       break_off();

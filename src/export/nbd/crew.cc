@@ -1,6 +1,7 @@
 #include "export/nbd/crew.h"
 
 #include <algorithm>
+#include <csignal>
 #include <system_error>
 #include <utility>
 
@@ -37,7 +38,21 @@ bool Crew::call(std::shared_ptr<Job> job, bool is_extra) {
   return true;
 }
 
+namespace {
+
+/// A client that has gone is an error of the call that sends (EPIPE), not the program's end:
+/// sendfile(2) cannot be told so by a flag.
+void block_sigpipe() noexcept {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+}  // namespace
+
 void Crew::run(Member& self) {
+  block_sigpipe();
   Buffer memory;
   mutex_.lock();
   while (wait_for_job(self)) {

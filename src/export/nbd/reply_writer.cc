@@ -138,9 +138,9 @@ void ReplyWriter::stream_data(const Request& request, const ReadPiece& read) {
   append_data_header({&request, request.offset, length_bytes}, false);
   std::uint32_t done = 0;
   std::exception_ptr failure;
-  std::optional<iovec> piece;
-  sink_.send_pieces([&]() -> std::optional<std::span<const iovec>> {
-    if (done == length_bytes) return std::span<const iovec>();
+  iovec piece{};
+  sink_.send_pieces([&]() -> std::optional<ReplySink::Piece> {
+    if (done == length_bytes) return ReplySink::Piece{};
     const std::uint32_t count = std::min(length_bytes - done, kPieceBytes);
     const auto into = memory_.span().subspan(origin_ + used_bytes_, count);
     try {
@@ -152,11 +152,39 @@ void ReplyWriter::stream_data(const Request& request, const ReadPiece& read) {
     if (failure) std::fill(into.begin(), into.end(), std::byte{0});
     done += count;
     piece = {memory_.data() + origin_, std::exchange(used_bytes_, 0) + count};
-    return std::span<const iovec>(&*piece, 1);
+    return ReplySink::Piece{.bytes = {&piece, 1}};
   });
   used_bytes_ = 0;
   if (failure) std::rethrow_exception(failure);
   if (style_ != Style::simple) acknowledge(request);
+}
+
+void ReplyWriter::send_file(const Request& request, std::uint64_t offset, ReplySink::FilePiece file,
+                            bool is_last, const ReadPiece& read) {
+  make_room(data_header_bytes() + kPieceBytes);
+  append_data_header({&request, offset, static_cast<std::uint32_t>(file.length_bytes)}, is_last);
+  std::exception_ptr failure;
+  std::uint64_t read_bytes = 0;
+  iovec piece{memory_.data() + origin_, used_bytes_};
+  bool is_begun = false;
+  sink_.send_pieces([&]() -> std::optional<ReplySink::Piece> {
+    if (!std::exchange(is_begun, true)) return ReplySink::Piece{{&piece, 1}, &file};
+    const std::uint64_t done = file.sent_bytes + read_bytes;
+    if (done == file.length_bytes) return ReplySink::Piece{};
+    const std::uint64_t count = std::min<std::uint64_t>(file.length_bytes - done, kPieceBytes);
+    const auto into = memory_.span().subspan(origin_, count);
+    try {
+      read(offset + done, into);
+    } catch (...) {
+      failure = std::current_exception();
+      return std::nullopt;
+    }
+    read_bytes += count;
+    piece = {into.data(), into.size()};
+    return ReplySink::Piece{.bytes = {&piece, 1}};
+  });
+  used_bytes_ = 0;
+  if (failure) std::rethrow_exception(failure);
 }
 
 void ReplyWriter::hole(const Request& request, std::uint64_t offset, std::uint32_t length_bytes,

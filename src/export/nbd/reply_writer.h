@@ -24,8 +24,21 @@ class ReplySink {
   /// more, there is nothing to be done but to go on.
   virtual void send(std::span<const iovec> from) noexcept = 0;
 
+  /// True where bytes of files are best sent from there.
+  virtual bool sends_files() const noexcept { return false; }
+  /// Bytes of a file.
+  struct FilePiece {
+    int descriptor;
+    std::uint64_t offset;
+    std::uint64_t length_bytes;
+    std::uint64_t sent_bytes = 0;  ///< of them, when it was tried
+  };
+  struct Piece {
+    std::span<const iovec> bytes;
+    FilePiece* file = nullptr;  ///< what comes behind them
+  };
   /// The next bytes; empty: that was all. Nothing: it cannot be gone on with, not even by others.
-  using NextPiece = std::function<std::optional<std::span<const iovec>>()>;
+  using NextPiece = std::function<std::optional<Piece>()>;
   /// Sends one piece after the other, apart from what other threads send. `next` does not throw.
   virtual void send_pieces(const NextPiece& next) noexcept = 0;
 };
@@ -60,6 +73,13 @@ class ReplyWriter {
   /// `read` throws is passed on where the client can still be told of it, and otherwise ends the
   /// connection.
   void stream_data(const Request& request, const ReadPiece& read);
+
+  bool sends_files() const noexcept { return sink_.sends_files(); }
+  /// A part of a read request's data that lies in a file, which sends it. What that does not have
+  /// after all is read; where that fails, too, the connection ends, and what `read` throws is
+  /// passed on.
+  void send_file(const Request& request, std::uint64_t offset, ReplySink::FilePiece file,
+                 bool is_last, const ReadPiece& read);
 
   /// A part of a read request that reads as zeroes. Not for simple replies.
   void hole(const Request& request, std::uint64_t offset, std::uint32_t length_bytes, bool is_last);

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -29,6 +30,33 @@ void set_option(int descriptor, int level, int name, const T& value) noexcept {
 
 void set_timeout(int descriptor, int name, std::uint32_t seconds) noexcept {
   set_option(descriptor, SOL_SOCKET, name, timeval{.tv_sec = seconds, .tv_usec = 0});
+}
+
+/// AF_UNSPEC if that cannot be known.
+int family_of(int descriptor) noexcept {
+  int family = AF_UNSPEC;
+  socklen_t length = sizeof family;
+  return ::getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0 ? family
+                                                                                : AF_UNSPEC;
+}
+
+/// False if it may as well be the file that sendfile(2) has failed for.
+bool is_of_the_socket(int error) noexcept {
+  switch (error) {
+    case EINTR:
+    case EAGAIN:
+    case EPIPE:
+    case ECONNRESET:
+    case ENOTCONN:
+      return true;
+    default:
+      return false;
+  }
+}
+
+[[noreturn]] void fail_to_send(int error) {
+  const bool is_late = error == EAGAIN || error == EWOULDBLOCK;
+  throw os_error(is_late ? ETIMEDOUT : error, "send");
 }
 
 /// Buffers that are sent bit by bit.
@@ -65,7 +93,7 @@ class Unsent {
 }  // namespace
 
 SocketTransport::SocketTransport(NbdSocket socket, std::uint32_t send_seconds)
-    : socket_(std::move(socket)) {
+    : socket_(std::move(socket)), sends_files_(family_of(socket_.descriptor()) == AF_UNIX) {
   const int descriptor = socket_.descriptor();
   set_option(descriptor, IPPROTO_TCP, TCP_NODELAY, 1);
   set_option(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -104,12 +132,27 @@ void SocketTransport::send(std::span<const iovec> from) {
     const ssize_t count = ::sendmsg(socket_.descriptor(), &message, MSG_NOSIGNAL);
     if (count >= 0) {
       unsent.sent(static_cast<std::size_t>(count));
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      throw os_error(ETIMEDOUT, "send");
     } else if (errno != EINTR) {
-      throw os_error(errno, "send");
+      fail_to_send(errno);
     }
   }
+}
+
+std::uint64_t SocketTransport::send_file(int descriptor, std::uint64_t offset,
+                                         std::uint64_t length_bytes) {
+  auto next = static_cast<off_t>(offset);
+  std::uint64_t left = length_bytes;
+  while (left > 0) {
+    const ssize_t count = ::sendfile(socket_.descriptor(), descriptor, &next, left);
+    if (count > 0) {
+      left -= static_cast<std::uint64_t>(count);
+    } else if (count == 0 || !is_of_the_socket(errno)) {
+      break;
+    } else if (errno != EINTR) {
+      fail_to_send(errno);
+    }
+  }
+  return length_bytes - left;
 }
 
 void SocketTransport::shut_down(Direction direction) noexcept {

@@ -16,10 +16,14 @@ class SocketTransport final : public NbdTransport {
   bool has_bytes() noexcept override;
   void wait() override;
   void send(std::span<const iovec> from) override;
+  bool sends_files() const noexcept override { return sends_files_; }
+  std::uint64_t send_file(int descriptor, std::uint64_t offset,
+                          std::uint64_t length_bytes) override;
   void shut_down(Direction direction) noexcept override;
 
  private:
   const NbdSocket socket_;
+  const bool sends_files_;
 };
 
 /// Who is at the other end of a socket, as `NbdClient` shows it.
