@@ -132,6 +132,8 @@ struct NbdServerOptions {
   std::uint32_t handshake_seconds = 10;
   /// A client that takes nothing of a reply for so long is sent away.
   std::uint32_t send_seconds = 60;
+  /// A server that is to stop gives clients so long to take their answers.
+  std::uint32_t drain_seconds = 5;
   /// Threads beside the one that each connection has, to keep more requests of a connection going
   /// where the storage is slow, or there are cores for it. 0: 32.
   std::uint32_t extra_threads_max = 0;
@@ -182,6 +184,9 @@ class NbdServer {
   /// answered and are sent away, images are flushed. Returns at once; may be called in callbacks,
   /// and does not allocate, lock or throw, so also in signal handlers.
   void request_stop() noexcept;
+  /// The same, but clients are disconnected at once, whatever of theirs is under way; also where
+  /// the server is stopping already, and would wait for those that are slow.
+  void request_cut_off() noexcept;
   /// Returns when the server has ended. Throws `Error` if an image could not be flushed.
   void wait();
   /// Both.

@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdint>
+#include <ctime>
 #include <memory>
 #include <vector>
 
@@ -148,9 +150,26 @@ std::shared_ptr<NbdTls> make_tls(const ServerArguments& server) {
 }
 
 std::atomic<NbdServer*> server_to_stop = nullptr;
+std::atomic<std::int64_t> first_asked_at_milliseconds = 0;
 
+/// Signals that come together are one wish: some programs send theirs to the process and to its
+/// group.
+constexpr std::int64_t kTogetherMilliseconds = 200;
+
+/// The first signal has clients answered, one that comes later does not wait for them.
 void stop_server(int /*signal*/) {
-  if (NbdServer* const server = server_to_stop.load()) server->request_stop();
+  NbdServer* const server = server_to_stop.load();
+  if (server == nullptr) return;
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  const std::int64_t now = std::int64_t{time.tv_sec} * 1000 + time.tv_nsec / 1'000'000 + 1;
+  std::int64_t first = 0;
+  const bool is_first = first_asked_at_milliseconds.compare_exchange_strong(first, now);
+  if (is_first || now - first < kTogetherMilliseconds) {
+    server->request_stop();
+  } else {
+    server->request_cut_off();
+  }
 }
 
 /// Lets the signals that end programs end the server in an orderly way, while it lives.

@@ -33,8 +33,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint32_t kHandshakesMax = 128;
 constexpr auto kHandshakeTimeAtLeast = std::chrono::seconds(1);
 constexpr std::uint32_t kExtraThreadsDefault = 32;
-/// After that time, clients that keep a stopping server from its end are cut off.
-constexpr auto kDrainTime = std::chrono::seconds(5);
 /// How long to wait where the system has no more descriptors.
 constexpr auto kAcceptAgainAfter = std::chrono::milliseconds(100);
 
@@ -104,6 +102,7 @@ struct NbdServer::Impl final : nbd::Host {
   nbd::Crew workers;
   WakeUp wake_up;
   std::atomic<bool> is_stopping{false};
+  std::atomic<bool> is_cutting_off{false};
   std::vector<NbdSocket> listening;  // used by `run`, once it runs
   std::optional<Clock::time_point> accept_again_at;
   bool lacks_descriptors = false;  // that was reported
@@ -257,15 +256,12 @@ void NbdServer::Impl::end_all() {
     for (const auto& [id, connection] : connections) (*connection.*what)();
     return connections.empty();
   };
-  bool is_cut_off = false;
-  const Clock::time_point cut_off_at = Clock::now() + kDrainTime;
-  bool all_gone = for_each(&Connection::drain);
-  while (!all_gone) {
+  const Clock::time_point cut_off_at = Clock::now() + std::chrono::seconds(options.drain_seconds);
+  while (!for_each(is_cutting_off ? &Connection::abort : &Connection::drain)) {
     pollfd waiting{.fd = wake_up.descriptor(), .events = POLLIN, .revents = 0};
-    const int timeout = is_cut_off ? -1 : milliseconds_until(cut_off_at);
+    const int timeout = is_cutting_off ? -1 : milliseconds_until(cut_off_at);
     if (::poll(&waiting, 1, timeout) > 0) wake_up.clear();
-    is_cut_off = is_cut_off || Clock::now() >= cut_off_at;
-    all_gone = for_each(is_cut_off ? &Connection::abort : &Connection::drain);
+    if (Clock::now() >= cut_off_at) is_cutting_off = true;
   }
 }
 
@@ -335,6 +331,11 @@ void NbdServer::serve(NbdSocket connected) { impl_->add(std::move(connected)); }
 void NbdServer::request_stop() noexcept {
   impl_->is_stopping = true;
   impl_->wake_up.call();
+}
+
+void NbdServer::request_cut_off() noexcept {
+  impl_->is_cutting_off = true;
+  request_stop();
 }
 
 void NbdServer::wait() {

@@ -103,6 +103,28 @@ TEST_F(NbdSignals, SecondOneIsNoneTooMany) {
   expect_noted_is_there(/*also_acknowledged=*/true);
 }
 
+TEST_F(NbdSignals, SecondOneDoesNotWaitForClientsThatTakeNothing) {
+  make_image("a.qcow2", "16M");
+  serve({"-t", "--pid-file=" + file("pid"), "-f", "qcow2", file("a.qcow2")});
+  // It asks for more than sockets hold, says so, and takes nothing.
+  BackgroundCommand stuck({kPython, "-m", "nbd", "-u", uri(), "-c",
+                           "import time\n"
+                           "for i in range(64): h.aio_pread(nbd.Buffer(1 << 20), 0)\n"
+                           "open('" + file("asked") + "', 'w').write('yes')\n"
+                           "time.sleep(60)\n"});
+  for (int tries = 0; tries < 2000 && !std::filesystem::exists(file("asked")); ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  const pid_t server = pid();
+  ::kill(server, SIGTERM);
+  // Later enough to be a signal of its own.
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ::kill(server, SIGINT);
+  EXPECT_EQ(finish(), 0) << server_->output();
+  EXPECT_FALSE(std::filesystem::exists(socket()));
+  expect_sound("a.qcow2");
+}
+
 TEST_F(NbdSignals, KilledServerHasMadeDurableWhatItSaid) {
   serve_and_load();
   ASSERT_EQ(::kill(pid(), SIGKILL), 0);

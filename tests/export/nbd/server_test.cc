@@ -378,6 +378,18 @@ TEST(NbdServerStop, OfWhatWasNotStartedIsAtOnce) {
   server.wait();
 }
 
+TEST(NbdServerStop, WaitsForNobodyOnceItIsToCutOff) {
+  const auto disk = served({.drain_seconds = 3600});
+  RawClient stuck(disk->socket());
+  stuck.enter(Style::simple);
+  for (int i = 0; i < 64; ++i) stuck.request(Command::read, 0, 1 << 20);
+  stuck.receive(1);
+  disk->server.request_stop();
+  disk->server.request_cut_off();
+  disk->server.wait();
+  EXPECT_TRUE(disk->diary.wait_for("disconnect"));
+}
+
 TEST(NbdServerStop, AmidLoadIsClean) {
   for (int round = 0; round < 5; ++round) {
     const auto disk = served();
