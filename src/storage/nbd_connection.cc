@@ -18,6 +18,11 @@ namespace qcowkit {
 
 namespace {
 
+/// Of what a server says of its bytes, so much is looked at.
+constexpr std::size_t kStatusExtentsMax = 64 << 10;
+/// Parts of a reply that may come before those in front of them.
+constexpr std::size_t kPartsAheadMax = 64 << 10;
+
 std::string context_of(const NbdClientOptions& options) {
   return options.meta_context.value_or("base:allocation");
 }
@@ -28,6 +33,23 @@ int last_errno(const NbdLibrary& nbd) {
 }
 
 }  // namespace
+
+void NbdRequest::note(std::uint64_t part_offset, std::uint64_t part_bytes) {
+  if (part_offset == offset + covered_bytes_) {
+    covered_bytes_ += part_bytes;
+  } else if (ahead_.size() < kPartsAheadMax) {
+    ahead_.emplace_back(part_offset, part_offset + part_bytes);
+  }
+}
+
+bool NbdRequest::is_covered() {
+  std::sort(ahead_.begin(), ahead_.end());
+  std::uint64_t covered_to = offset + covered_bytes_;
+  for (const auto& [begin, end] : ahead_) {
+    if (begin <= covered_to) covered_to = std::max(covered_to, end);
+  }
+  return covered_to >= offset + length_bytes;
+}
 
 NbdConnection::NbdConnection(const NbdClientOptions& options) : nbd_(NbdLibrary::get()) {
   wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -121,8 +143,11 @@ int NbdConnection::submit(NbdRequest& request) {
   std::int64_t cookie = -1;
   switch (request.kind) {
     case NbdRequest::Kind::read:
-      cookie = nbd_.aio_pread(handle_, request.bytes, request.length_bytes, request.offset, done,
-                              request.flags);
+      request.covered_bytes_ = 0;
+      request.ahead_.clear();
+      cookie =
+          nbd_.aio_pread_structured(handle_, request.bytes, request.length_bytes, request.offset,
+                                    {on_part, &request, nullptr}, done, request.flags);
       break;
     case NbdRequest::Kind::write:
       cookie = nbd_.aio_pwrite(handle_, request.bytes, request.length_bytes, request.offset, done,
@@ -198,9 +223,19 @@ void NbdConnection::notice_loss() {
   if (nbd_.aio_is_dead(handle_) > 0 || nbd_.aio_is_closed(handle_) > 0) is_lost_ = true;
 }
 
+int NbdConnection::on_part(void* user_data, const void* /*bytes*/, std::size_t count,
+                           std::uint64_t offset, unsigned status, int* /*error*/) {
+  if (status == LIBNBD_READ_DATA || status == LIBNBD_READ_HOLE) {
+    static_cast<NbdRequest*>(user_data)->note(offset, count);
+  }
+  return 0;
+}
+
 int NbdConnection::on_answer(void* user_data, int* error) {
-  auto& batch = *static_cast<Batch*>(static_cast<NbdRequest*>(user_data)->batch_);
-  if (*error != 0 && batch.error == 0) batch.error = *error;
+  auto& request = *static_cast<NbdRequest*>(user_data);
+  auto& batch = *static_cast<Batch*>(request.batch_);
+  const bool is_short = request.kind == NbdRequest::Kind::read && !request.is_covered();
+  if (batch.error == 0) batch.error = *error != 0 ? *error : is_short ? EPROTO : 0;
   if (--batch.left == 0 && batch.is_asleep) {
     batch.is_asleep = false;
     batch.woken.notify_one();
@@ -211,7 +246,7 @@ int NbdConnection::on_answer(void* user_data, int* error) {
 int NbdConnection::on_status(void* user_data, const char* /*context*/, std::uint64_t /*offset*/,
                              std::uint32_t* entries, std::size_t count, int* /*error*/) {
   auto& request = *static_cast<NbdRequest*>(user_data);
-  request.status.assign(entries, entries + count);
+  request.status.assign(entries, entries + std::min(count, 2 * kStatusExtentsMax));
   return 0;
 }
 

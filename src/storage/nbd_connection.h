@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
@@ -27,7 +28,15 @@ struct NbdRequest {
 
  private:
   friend class NbdConnection;
+  /// A part of what is read has come.
+  void note(std::uint64_t part_offset, std::uint64_t part_bytes);
+  /// Every byte has come that is read. libnbd does not look whether the server has sent them all.
+  bool is_covered();
+
   void* batch_ = nullptr;
+  std::uint64_t covered_bytes_ = 0;  ///< from `offset` on, without a gap
+  /// Parts that came before what lies in front of them: where they begin and end.
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ahead_ = {};
 };
 
 /// What the server says of the export.
@@ -85,6 +94,8 @@ class NbdConnection {
   void interrupt_waiter() noexcept;
 
   // Called by libnbd, in calls that hold the mutex.
+  static int on_part(void* request, const void* bytes, std::size_t count, std::uint64_t offset,
+                     unsigned status, int* error);
   static int on_answer(void* user_data, int* error);
   static int on_status(void* user_data, const char* context, std::uint64_t offset,
                        std::uint32_t* entries, std::size_t count, int* error);

@@ -38,7 +38,7 @@ NbdLibrary::NbdLibrary() {
   library.find("nbd_can_fast_zero", can_fast_zero);
   library.find("nbd_can_multi_conn", can_multi_conn);
   library.find("nbd_can_meta_context", can_meta_context);
-  library.find("nbd_aio_pread", aio_pread);
+  library.find("nbd_aio_pread_structured", aio_pread_structured);
   library.find("nbd_aio_pwrite", aio_pwrite);
   library.find("nbd_aio_flush", aio_flush);
   library.find("nbd_aio_trim", aio_trim);

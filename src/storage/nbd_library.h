@@ -46,7 +46,7 @@ struct NbdLibrary {
   decltype(&::nbd_can_multi_conn) can_multi_conn;
   decltype(&::nbd_can_meta_context) can_meta_context;
 
-  decltype(&::nbd_aio_pread) aio_pread;
+  decltype(&::nbd_aio_pread_structured) aio_pread_structured;
   decltype(&::nbd_aio_pwrite) aio_pwrite;
   decltype(&::nbd_aio_flush) aio_flush;
   decltype(&::nbd_aio_trim) aio_trim;
