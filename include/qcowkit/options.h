@@ -23,18 +23,22 @@ enum class CompressionType : std::uint8_t { deflate = 0, zstd = 1 };
 /// Called now and then with how much of the work is done, 0 to 1. From one thread at a time.
 using ProgressSink = std::function<void(double fraction)>;
 
-/// Which files an image may make the library open: its backing file and its external data file.
-/// The default follows every reference, as the reference implementation does.
+/// Which files an image may make the library open: its backing file and its external data file,
+/// and theirs. The default follows every reference, as the reference implementation does. Files
+/// that the caller's own options name are not asked for. See docs/security.md.
 struct References {
-  /// Called with the resolved path of each referenced file before it is opened; false refuses
-  /// it (`Errc::reference_refused`). Empty: everything is allowed.
+  /// Called with the resolved path of each referenced file before it is opened (of what is no file:
+  /// with its name, as in "nbd://host/disk"); false refuses it (`Errc::reference_refused`). The
+  /// path may lead through symbolic links. Empty: everything is allowed.
   std::function<bool(const std::string& path)> allow = {};
   /// Longest backing chain that is opened, counted in images.
   std::uint32_t chain_depth_max = 1024;
 
   /// Follows nothing: for images from strangers.
   static References none() {
-    return {[](const std::string&) { return false; }, 1};
+    References references;
+    references.allow = [](const std::string&) { return false; };
+    return references;
   }
 };
 
@@ -139,7 +143,8 @@ struct OpenOptions {
   /// Shows the disk as this internal snapshot holds it; read-only.
   SnapshotSelector snapshot = {};
   /// How the backing file is opened; null: as this image is, but for secret and snapshot. Its
-  /// `format`, if not empty, goes before what the image says. Always read-only.
+  /// `format`, if not empty, goes before what the image says. Always read-only. Where its
+  /// `references` allow everything, this image's hold.
   std::shared_ptr<const OpenOptions> backing = {};
   /// The path of the file that is opened as backing file, whichever the image names; empty: the
   /// one that it names.

@@ -5,9 +5,11 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <new>
 #include <system_error>
 
 #include "cli/failure.h"
+#include "cli/terminal_text.h"
 
 namespace qcowkit::cli {
 
@@ -26,6 +28,16 @@ int write_all(int fd, std::string_view text) noexcept {
   return 0;
 }
 
+/// Scripts get the bytes as they are; people may be looking at a name that a stranger chose.
+int write_shown(int fd, std::string_view text) noexcept {
+  if (::isatty(fd) == 0) return write_all(fd, text);
+  try {
+    return write_all(fd, for_terminal(text));
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+}
+
 }  // namespace
 
 // https://no-color.org: a variable of this name that is not empty asks for plain text.
@@ -39,7 +51,7 @@ std::string Console::heading(std::string_view text) const {
 }
 
 void Console::flush() noexcept {
-  if (error_ == 0) error_ = write_all(STDOUT_FILENO, buffer_);
+  if (error_ == 0) error_ = write_shown(STDOUT_FILENO, buffer_);
   buffer_.clear();
 }
 
@@ -49,7 +61,7 @@ void Console::error(std::string_view message) {
 
 void Console::write_error(std::string_view text) {
   flush();
-  write_all(STDERR_FILENO, text);  // there is nobody left to tell if this fails
+  write_shown(STDERR_FILENO, text);  // there is nobody left to tell if this fails
 }
 
 void Console::finish() {

@@ -11,6 +11,7 @@
 namespace qcowkit::cli {
 
 /// Buffers standard output and keeps it in order with standard error. Used by one thread at a time.
+/// Where either is a terminal, control characters are shown instead of sent (`for_terminal`).
 ///
 /// Printing never fails: the first error is remembered, what follows is dropped, and `finish`
 /// reports it, so that no caller need look at every line.

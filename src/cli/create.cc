@@ -14,6 +14,7 @@
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
 #include "cli/size_arguments.h"
+#include "cli/untrusted.h"
 
 namespace qcowkit::cli {
 
@@ -46,7 +47,9 @@ struct BackingFile {
 BackingFile look_at_backing_file(const std::string& path, const std::string& format) {
   try {
     const NodeOptions node = NodeOptions::from_name(path, format);
-    const std::unique_ptr<Image> image = Image::open(node, OpenOptions{});
+    OpenOptions options;
+    options.references = allowed_references();
+    const std::unique_ptr<Image> image = Image::open(node, options);
     BackingFile backing{image->virtual_size(), image->format()};
     image->close();
     return backing;

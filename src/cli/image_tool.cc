@@ -11,6 +11,7 @@
 #include "cli/in_order.h"
 #include "cli/program.h"
 #include "cli/trace.h"
+#include "cli/untrusted.h"
 #include "qcowkit/error.h"
 
 namespace qcowkit::cli {
@@ -28,6 +29,7 @@ constexpr std::array kToolOptions = {
     OptionSpec{'h', "help", "", ""},
     OptionSpec{'V', "version", "", ""},
     OptionSpec{'T', "trace", "PATTERN", ""},
+    OptionSpec{'\0', "untrusted", "", ""},
 };
 
 const Command* find_command(std::string_view name) {
@@ -92,8 +94,8 @@ bool is_shortened(std::string_view option, std::string_view word) {
   return word.size() > 2 && option.starts_with(word);
 }
 
-/// What comes before a command: whether the tool's help or version is wanted instead of one, and
-/// what it traces. Returns how many words that takes.
+/// What comes before a command: whether the tool's help or version is wanted instead of one, what
+/// it traces, and whether images are trusted. Returns how many words that takes.
 std::size_t parse_tool_options(Words words, Console& console, Arguments& arguments) {
   // A word without a dash, and a dash alone, is the command and ends the tool's own options.
   std::size_t count = 0;
@@ -107,6 +109,7 @@ std::size_t parse_tool_options(Words words, Console& console, Arguments& argumen
   for (const std::string& trace : arguments.all("--trace")) {
     enable_trace(console.program(), trace);
   }
+  if (arguments.has("--untrusted")) distrust_images();
   return count;
 }
 

@@ -2,8 +2,10 @@
 #include <fmt/core.h>
 
 #include <array>
+#include <filesystem>
 #include <memory>
 #include <set>
+#include <system_error>
 
 #include "cli/command.h"
 #include "cli/common_options.h"
@@ -11,6 +13,7 @@
 #include "cli/info_report.h"
 #include "cli/objects.h"
 #include "cli/open_arguments.h"
+#include "cli/untrusted.h"
 
 namespace qcowkit::cli {
 
@@ -55,13 +58,20 @@ Description describe(const ImageName& name, const NodeObjects& objects, OpenOpti
   return {std::move(info), std::move(nodes)};
 }
 
+/// The same for all names of a file, but for hard links: "./a" names "././a" and so on without end.
+std::string identity(const ImageName& name) {
+  std::error_code is_no_file;
+  const std::filesystem::path path = std::filesystem::canonical(name.path, is_no_file);
+  return is_no_file ? name.path : path.string();
+}
+
 std::vector<Description> describe_chain(ImageName name, const NodeObjects& objects,
                                         const OpenOptions& options, bool whole_chain,
                                         const NodeDetails& details) {
   std::vector<Description> chain;
   std::set<std::string> seen;
   while (true) {
-    if (!seen.insert(name.path).second) {
+    if (!seen.insert(identity(name)).second) {
       throw Failure(fmt::format("Backing file '{}' creates an infinite loop.", name.text));
     }
     chain.push_back(describe(name, objects, options, details));
@@ -69,6 +79,7 @@ std::vector<Description> describe_chain(ImageName name, const NodeObjects& objec
     if (!whole_chain || info.backing_file.empty()) return chain;
     std::optional<std::string> format;
     if (!info.backing_format.empty()) format = info.backing_format;
+    require_allowed(info.backing_file_resolved);
     name = parse_image_name(info.backing_file_resolved, false, format);
   }
 }

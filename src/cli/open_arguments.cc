@@ -11,6 +11,7 @@
 #include "cli/failure.h"
 #include "cli/format_options.h"
 #include "cli/trace.h"
+#include "cli/untrusted.h"
 
 namespace qcowkit::cli {
 
@@ -70,6 +71,7 @@ OpenOptions complete(const ImageName& name, OpenOptions options, const Secrets& 
   options.format.clear();
   options.objects = std::make_shared<const NodeObjects>(secrets);
   options.listener = trace_listener();
+  options.references = allowed_references();
   options.on_mismatch = end_at_mismatch;
   if (name.node.text("driver").empty()) options.format = name.format;
   return options;

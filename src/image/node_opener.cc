@@ -133,8 +133,9 @@ NodeOpener NodeOpener::for_reference() const {
   return opener;
 }
 
-NodeOpener NodeOpener::for_backing(const std::vector<std::string>& files) const {
+NodeOpener NodeOpener::for_backing(const std::vector<std::string>& files, bool by_caller) const {
   NodeOpener opener = for_reference();
+  if (by_caller) opener.is_reference_ = is_reference_;
   ++opener.chain_depth_;
   --opener.depth_;  // the chain has a bound of its own
   opener.overlay_ = std::make_shared<Overlay>(files, overlay_);

@@ -42,9 +42,11 @@ class NodeOpener {
   OpenedNode open_storage(NodeOptions node, const OpenOptions& options, NodeRole role);
   std::unique_ptr<Image> open_image(NodeOptions node, const OpenOptions& options);
 
-  /// The opener of what an image refers to: for its backing file (`files`: of the image) or for its
-  /// external data file.
-  NodeOpener for_backing(const std::vector<std::string>& files) const;
+  /// The opener of the backing file of an image that has these `files`. Where the caller's own
+  /// options name the backing file (`by_caller`), the policy is not asked: the image has no part in
+  /// it.
+  NodeOpener for_backing(const std::vector<std::string>& files, bool by_caller) const;
+  /// The opener of an external data file that an image names.
   NodeOpener for_reference() const;
 
   /// To be called with every path before it is opened. Throws `Error`: the caller's policy refuses

@@ -39,6 +39,8 @@ OpenOptions options_of_backing(const OpenOptions& options) {
     backing = *options.backing;
     if (!backing.objects) backing.objects = options.objects;
     if (!backing.listener) backing.listener = options.listener;
+    // Whoever forbids references means the whole chain.
+    if (!backing.references.allow) backing.references = options.references;
   } else {
     backing = options;
     backing.format.clear();
@@ -200,13 +202,18 @@ void Image::Impl::open_backing(NodeOpener& opener, NodeReader& reader,
   try {
     NodeOptions given = reader.take_child_or_reference("backing");
     if (given.empty() && stored.name.empty() && own.backing_file.empty()) return;
-    NodeOpener backing_opener = opener.for_backing(opener.files());
+    const bool by_caller =
+        !own.backing_file.empty() || stored.name.empty() || given.find("file.filename") != nullptr;
+    NodeOpener backing_opener = opener.for_backing(opener.files(), by_caller);
     OpenOptions backing_options = options_of_backing(own);
     NodeOptions tree = backing_node(std::move(given), stored, own, backing_options, backing_path);
     backing_options.format.clear();
     backing = backing_opener.open_image(std::move(tree), backing_options);
   } catch (const Error& error) {
-    throw error.within("Could not open backing file");
+    constexpr std::string_view kWhere = "Could not open backing file";
+    // Said once, not for each image of a chain that is too long.
+    if (error.code() == Errc::limit_exceeded && error.message().starts_with(kWhere)) throw;
+    throw error.within(std::string(kWhere));
   }
   layer->set_backing(of(*backing).layer.get());
   of(*backing).overlay = this;

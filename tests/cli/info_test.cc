@@ -183,5 +183,18 @@ TEST_F(Info, ImageInUseIsRefusedUnlessShared) {
   writer.finish();
 }
 
+TEST_F(Info, AChainThatComesBackUnderAnotherNameEnds) {
+  for (const std::string backing : {"./a.qcow2", "link.qcow2"}) {
+    const CommandResult made = qcow(
+        {"create", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", "qcow2", file("a.qcow2"), "1M"});
+    ASSERT_TRUE(made.ok()) << made.err;
+    if (backing == "link.qcow2") std::filesystem::create_symlink("a.qcow2", file("link.qcow2"));
+    const CommandResult result = qcow({"info", "--backing-chain", file("a.qcow2")});
+    EXPECT_EQ(result.exit_code, 1) << backing;
+    EXPECT_NE(result.err.find("infinite loop"), std::string::npos) << result.err;
+    EXPECT_LT(result.err.size(), 1000u) << "each round makes the name longer";
+  }
+}
+
 }  // namespace
 }  // namespace qcowkit::test

@@ -105,6 +105,9 @@ TEST_F(Chain, LongerThanAllowedIsRefused) {
   const Error error = error_of([&] { Image::open(top, options); });
   EXPECT_EQ(error.code(), Errc::limit_exceeded);
   EXPECT_TRUE(mentions(error, {top, "backing", "4"}));
+  EXPECT_EQ(error.message().find("Could not open backing file"),
+            error.message().rfind("Could not open backing file"))
+      << "said once, not for each image: " << error.message();
 }
 
 TEST_F(Chain, OfTwoHundredImagesOpensByDefault) {
@@ -187,8 +190,22 @@ TEST_F(Chain, WhoeverMayFollowNoReferencesOpensNoOtherFile) {
   const Error error = error_of([&] { Image::open(path, options); });
   EXPECT_EQ(error.code(), Errc::reference_refused);
   EXPECT_TRUE(mentions(error, {path, dir_.file("base")}));
+  options.backing = std::make_shared<const OpenOptions>();
+  EXPECT_EQ(error_of([&] { Image::open(path, options); }).code(), Errc::reference_refused)
+      << "whatever else the backing file is opened with";
   options.open_backing = false;
   Image::open(path, options)->close();
+}
+
+TEST_F(Chain, WhatTheCallerNamesIsNotAskedAbout) {
+  OpenOptions options;
+  options.references = References::none();
+  options.backing_file = make("base");
+  EXPECT_NE(Image::open(make("top", "elsewhere", "qcow2"), options)->backing(), nullptr);
+  // But what that one names in its turn is.
+  make("base", "secret", "raw");
+  EXPECT_EQ(error_of([&] { Image::open(dir_.file("top"), options); }).code(),
+            Errc::reference_refused);
 }
 
 TEST_F(Chain, EachReferenceIsAskedAboutBeforeItIsOpened) {

@@ -40,6 +40,9 @@ Header Qcow1Layer::read_header(Storage& storage) {
   header.backing_file.resize(header.backing_file_size);
   storage.read(header.backing_file_offset.value,
                std::as_writable_bytes(std::span(header.backing_file)));
+  // The name ends at a zero byte, as the reference reads it: what is asked about (`References`) is
+  // what is opened.
+  header.backing_file.resize(std::min(header.backing_file.size(), header.backing_file.find('\0')));
   return header;
 }
 

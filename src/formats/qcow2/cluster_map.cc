@@ -101,6 +101,19 @@ std::uint64_t ClusterMap::slice_offset(L1Entry entry, GuestOffset guest_offset) 
   return entry.l2_table().value + align_down(byte, slice_bytes_);
 }
 
+/// In an external data file each cluster lies at its guest offset (qcow2 spec, Header: external
+/// data file bit).
+void ClusterMap::require_own_place(const L2Mapping& mapping, GuestOffset guest_offset) const {
+  if (!rules_.data_file || !mapping.has_host_cluster) return;
+  const std::uint64_t expected = align_down(guest_offset.value, rules_.geometry.cluster_size());
+  if (mapping.host_offset.value == expected) return;
+  throw CorruptImage(storage_,
+                     fmt::format("L2 table: the entry for guest offset {:#x} has the host "
+                                 "offset {:#x}, expected {:#x}, as in all images with an "
+                                 "external data file",
+                                 guest_offset.value, mapping.host_offset.value, expected));
+}
+
 L2Mapping ClusterMap::decode(RawL2Entry raw, GuestOffset guest_offset) const {
   const L2Mapping mapping = L2Mapping::decode(raw, rules_);
   if (mapping.kind == L2Mapping::Kind::invalid) {
@@ -197,6 +210,7 @@ std::optional<std::uint64_t> ClusterMap::try_find(GuestOffset guest_offset,
 
   const RawL2Entry raw = RawL2Entry::load(slice->data(), index_in_slice(guest_offset), g);
   const L2Mapping mapping = decode(raw, guest_offset);
+  require_own_place(mapping, guest_offset);
   const std::uint64_t in_cluster = g.in_cluster(guest_offset.value);
   if (mapping.kind == L2Mapping::Kind::compressed) {
     extent.kind = ExtentKind::compressed;

@@ -117,6 +117,7 @@ class ClusterMap {
     return rules_.geometry.l2_index(guest_offset) & (entries_per_slice() - 1);
   }
   L1Entry l1_entry(GuestOffset guest_offset) const REQUIRES_SHARED(mutex_);
+  void require_own_place(const L2Mapping& mapping, GuestOffset guest_offset) const;
   /// Reads a slice into the cache. Takes the lock itself, but does not hold it while reading.
   void load_slice(std::uint64_t slice_host_offset, std::uint64_t generation) EXCLUDES(mutex_);
   /// One attempt under the lock; names the slice that is needed and not in the cache, if any.

@@ -467,5 +467,13 @@ TEST_F(Qcow1Damage, NameBeyondTheFilesEndIsCorrupt) {
                  [&] { qcow1::Qcow1Layer::read_header(*file_); });
 }
 
+TEST_F(Qcow1Damage, NameEndsAtAZeroByte) {
+  const std::uint64_t place = file_->size() - 8;
+  set_field(place, 0x612f620063646566);   // "a/b", a zero byte, "cdef"
+  set_field(8, place);                    // backing_file_offset
+  set_field(16, std::uint64_t{8} << 32);  // backing_file_size
+  EXPECT_EQ(qcow1::Qcow1Layer::read_header(*file_).backing_file, "a/b");
+}
+
 }  // namespace
 }  // namespace qcowkit::test

@@ -268,15 +268,36 @@ TEST(ClusterMapDataFile, HostOffset0IsAPlaceLikeAnyOther) {
   map.install_table({0}, kTable);
   std::size_t replaced = 0;
   const std::vector<RawL2Entry> entries = {
-      {0, 0}, {RawL2Entry::kCopied, 0}, {kCluster | RawL2Entry::kCopied, 0}};
+      {RawL2Entry::kCopied, 0}, {kCluster | RawL2Entry::kCopied, 0}, {0, 0}};
   map.replace_entries({0}, entries, replaced);
-  EXPECT_EQ(map.find({0}, 3 * kCluster).kind, ExtentKind::unallocated);
-  EXPECT_EQ(map.find({0}, 3 * kCluster).length_bytes, kCluster);
-  const LayerExtent extent = map.find({kCluster}, 3 * kCluster);
+  EXPECT_EQ(map.find({2 * kCluster}, kCluster).kind, ExtentKind::unallocated);
+  const LayerExtent extent = map.find({0}, 3 * kCluster);
   EXPECT_EQ(extent.kind, ExtentKind::data);
   EXPECT_EQ(extent.host_offset.value, 0u);
   EXPECT_EQ(extent.length_bytes, 2 * kCluster);
   EXPECT_EQ(extent.storage, &data_file);
+}
+
+TEST(ClusterMapDataFile, AClusterElsewhereThanAtItsGuestOffsetIsNamed) {
+  const auto storage = test::make_engine_image();
+  const Header header = Qcow2Layer::read_header(*storage);
+  MemoryStorage data_file;
+  OverlapGuard guard(overlap::kCached);
+  ClusterMap map(*storage, &data_file, guard, {header.geometry(), true, true}, 1);
+  guard.load(*storage, header);
+  map.load(header);
+  map.install_table({0}, kTable);
+  std::size_t replaced = 0;
+  const std::vector<RawL2Entry> entries = {{0, 0}, {5 * kCluster | RawL2Entry::kCopied, 0}};
+  map.replace_entries({0}, entries, replaced);
+  EXPECT_EQ(map.find({0}, kCluster).kind, ExtentKind::unallocated);
+  const auto expect_corrupt = [](auto work) {
+    const Error error = test::error_of(work);
+    EXPECT_EQ(error.code(), Errc::corrupt);
+    EXPECT_TRUE(test::mentions(error, {"L2 table", "external data file"}));
+  };
+  expect_corrupt([&] { map.find({kCluster}, kCluster); });
+  expect_corrupt([&] { map.find_in_place({kCluster}, kCluster); });
 }
 
 }  // namespace
