@@ -3,18 +3,29 @@
 
 namespace qcowkit::cli::io {
 
+namespace {
+
+constexpr std::size_t kBackingNameBytesMax = 1023;  // qcow2 spec, Header
+
+}  // namespace
+
 std::unique_ptr<Image> open_with_overlay(const TemporaryFile& file, const ImageName& name,
                                          const NodeObjects& objects, const OpenOptions& options) {
   CreateOptions create;
   create.format = "qcow2";
   create.open_backing = false;
-  // The node says which file that is. That there is one matters: what is discarded reads as zeroes.
-  create.backing_file = "backing";
-  create.backing_format = "raw";
   {
     OpenOptions only_reading = options;
     only_reading.read_only = true;
-    create.size_bytes = open_image(name, objects, only_reading)->virtual_size();
+    const std::unique_ptr<Image> below = open_image(name, objects, only_reading);
+    create.size_bytes = below->virtual_size();
+    // What lies below is what the node says. Where the header names it, too, what is discarded
+    // reads as zeroes.
+    const std::string path = name.node.text("file.filename");
+    if (!path.empty() && path.size() <= kBackingNameBytesMax) {
+      create.backing_file = path;
+      create.backing_format = below->format();
+    }
   }
   Image::create(file.path(), create);
   ImageName overlay = name;
