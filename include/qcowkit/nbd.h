@@ -1,6 +1,14 @@
 // Part of qcowkit. MIT licence; see LICENSE.
 //
 // Serving images over the network block device (NBD) protocol.
+//
+//   NbdServer server;
+//   server.add_export({.name = "disk", .image = disk.get(), .read_only = true});
+//   server.start(nbd_listen_tcp("", kNbdPort));
+//   server.wait();  // until somebody calls `request_stop`
+//
+// Section names in quotes are those of the protocol's specification, doc/proto.md of
+// NetworkBlockDevice/nbd.
 #pragma once
 
 #include <sys/uio.h>
@@ -19,7 +27,7 @@
 
 namespace qcowkit {
 
-/// The port that NBD has of the registry of ports.
+/// The port that NBD has in the registry of ports.
 inline constexpr std::uint16_t kNbdPort = 10809;
 
 /// One disk that clients can ask for.
@@ -27,11 +35,11 @@ struct NbdExport {
   std::string name = {};  ///< at most 4096 bytes; empty: what clients get that ask for no name
   std::string description = {};  ///< for people; at most 4096 bytes
   Image* image = nullptr;        ///< stays the caller's; open until the server has stopped
-  bool read_only = false;        ///< as it is where the image is open read-only
-  /// The part of the disk that clients see. Without a size: up to the disk's end.
+  bool read_only = false;        ///< clients may not write; so also where the image is read-only
+  /// The part of the disk that clients see, in bytes. Without a size: up to the disk's end.
   std::uint64_t guest_offset = 0;
   std::optional<std::uint64_t> size_bytes = {};
-  /// Bitmaps of the image that clients may read, as "qemu:dirty-bitmap:NAME".
+  /// Bitmaps of the image that clients may read, as "qemu:dirty-bitmap:NAME" ("Metadata querying").
   std::vector<std::string> bitmaps = {};
   /// Clients may ask which layer of the chain provides what, as "qemu:allocation-depth".
   bool allocation_depth = false;
@@ -125,6 +133,7 @@ struct NbdClient {
   std::string export_name;  ///< once the client has chosen
 };
 
+/// What a server allows its clients, and whom it tells of them.
 struct NbdServerOptions {
   /// Clients at a time; more of them wait until one has gone. 0: no limit.
   std::uint32_t connections_max = 0;
@@ -157,9 +166,10 @@ struct NbdServerOptions {
 
 /// Serves images to any number of clients at once.
 ///
-/// Speaks the fixed newstyle protocol with structured replies, extended headers, block status
-/// ("base:allocation", "qemu:allocation-depth", "qemu:dirty-bitmap:NAME") and TLS where given. All
-/// clients of an export see one disk, and a flush covers what any of them wrote.
+/// Speaks the fixed newstyle protocol ("Fixed newstyle negotiation") with structured replies,
+/// extended headers, block status ("base:allocation", "qemu:allocation-depth",
+/// "qemu:dirty-bitmap:NAME") and TLS where given. All clients of an export see one disk, and a
+/// flush covers what any of them wrote.
 ///
 /// Thread-safe. It has a thread that waits for clients, one for each client, and a bounded number
 /// of others (`NbdServerOptions::extra_threads_max`) while they are needed.
@@ -174,7 +184,8 @@ class NbdServer {
   /// is taken, the window lies not within the disk, or the image has not this bitmap.
   void add_export(const NbdExport& disk);
 
-  /// Begins to listen. Returns at once. Once only.
+  /// Begins to listen. Returns at once. Once only. Throws `Error` (errno) where a thread cannot be
+  /// started.
   void start(std::vector<NbdSocket> listening);
   /// Takes on a client that is connected already. It counts as one of `connections_max`, but does
   /// not wait. Not before `start` (which may be told to listen nowhere), nor after `stop`.
