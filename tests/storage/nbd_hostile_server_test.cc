@@ -373,8 +373,9 @@ TEST_F(NbdHostileServer, WrongStatusIsDataOrAnError) {
       {"nothing", [](auto cookie) { return chunk(cookie, ReplyType::none, {}); }},
       {"data", [](auto cookie) { return data_chunk(cookie, 0, kLength); }},
   };
-  for (const auto& [name, reply] : replies) {
-    SCOPED_TRACE(name);
+  for (const auto& one : replies) {
+    const auto& reply = one.second;
+    SCOPED_TRACE(one.first);
     Manners manners;
     manners.answer = [&reply](const CompactRequest& request) -> std::optional<Bytes> {
       return reply(request.cookie);
