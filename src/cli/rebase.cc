@@ -23,6 +23,7 @@ constexpr std::array kOptions = {
                "the new backing file's format, required with "
                "-b",
                true},
+    OptionSpec{'B', "", "BACKING_FMT", "another name of -F", true},
     OptionSpec{'u', "backing-unsafe", "",
                "change only the reference: neither backing file is looked at, and the disk then "
                "reads as the new one makes it",
@@ -42,8 +43,12 @@ constexpr std::array kOptions = {
     kHelpOption,
 };
 
+std::optional<std::string> backing_format(const Arguments& arguments) {
+  return arguments.value(arguments.has("-F") ? "-F" : "-B");
+}
+
 void check_formats(const Arguments& arguments) {
-  const std::optional<std::string> format = arguments.value("-F");
+  const std::optional<std::string> format = backing_format(arguments);
   if (format && !is_known_format(*format)) {
     throw Failure(fmt::format("Invalid format name: '{}'", *format));
   }
@@ -112,7 +117,7 @@ void Rebase::run() {
 std::unique_ptr<Image> Rebase::open_new_backing(const Image& image) const {
   const std::string path = resolve_reference(image.filename(), backing_file_);
   try {
-    return open_image(parse_image_name(path, false, arguments_.value("-F")), secrets_,
+    return open_image(parse_image_name(path, false, backing_format(arguments_)), secrets_,
                       backing_options_);
   } catch (const Failure& e) {
     std::string_view reason = e.what();
@@ -124,7 +129,7 @@ std::unique_ptr<Image> Rebase::open_new_backing(const Image& image) const {
 
 /// Said before anything is done that would be in vain.
 void Rebase::require_possible(const Image& image) const {
-  if (!backing_file_.empty() && !arguments_.has("-F")) {
+  if (!backing_file_.empty() && !backing_format(arguments_)) {
     throw cannot_change("backing format must be specified");
   }
   if (find_option(amend_options(image.format()), "backing_file") == nullptr) {
@@ -134,7 +139,7 @@ void Rebase::require_possible(const Image& image) const {
 
 void Rebase::change(Image& image, Image* new_backing, ProgressSink progress) const {
   const std::string format =
-      backing_file_.empty() ? std::string() : arguments_.value("-F").value_or("");
+      backing_file_.empty() ? std::string() : backing_format(arguments_).value_or("");
   try {
     if (is_unsafe_) {
       AmendOptions changes;
