@@ -1,6 +1,7 @@
 // Part of qcowkit. MIT licence; see LICENSE.
 //
-// What images are opened, created and changed with.
+// What images are opened, created and changed with: plain values with the defaults of the
+// reference's tools.
 #pragma once
 
 #include <cstdint>
@@ -58,8 +59,8 @@ struct SnapshotSelector {
   bool either = false;  ///< `id` or `name` suffices
 };
 
-/// Kinds of metadata that a write is checked against before it is made, as the reference has them.
-/// A write that would hit one is refused, and the image is marked corrupt.
+/// Kinds of metadata that a write is checked against before it is made, as the reference has them
+/// ("overlap-check"). A write that would hit one is refused, and the image is marked corrupt.
 namespace overlap {
 inline constexpr std::uint32_t kMainHeader = 1u << 0;
 inline constexpr std::uint32_t kActiveL1 = 1u << 1;
@@ -102,14 +103,17 @@ enum class DetectZeroes : std::uint8_t {
   unmap,  ///< and their space is given back
 };
 
+/// What `Image::open` takes.
 struct OpenOptions {
-  std::string format = {};  ///< "raw", "qcow2", "qcow", "luks"; empty: probe the file's first bytes
+  /// "raw", "qcow2", "qcow" or "luks"; empty: the file's first bytes decide. Then a raw image
+  /// refuses writes that would make it look like another format's.
+  std::string format = {};
   bool read_only = true;
   CacheMode cache = CacheMode::writeback;
   Locking locking = Locking::automatic;
   References references = {};
-  bool open_backing =
-      true;  ///< false: unallocated clusters read as zeroes, the chain is not opened
+  /// False: the chain is not opened, and what it would provide reads as zeroes.
+  bool open_backing = true;
   bool open_data_file = true;  ///< false: only metadata can be asked for
   bool for_check = false;      ///< tolerate what `check` can report and repair (dirty, corrupt)
   /// Bounds of the metadata caches in bytes; 0: the default (L2: enough for 256 GiB at 64 KiB
@@ -126,11 +130,11 @@ struct OpenOptions {
   std::optional<bool> lazy_refcounts = {};
   /// Cached metadata that nothing has used for this long gives its memory back; 0: never.
   std::uint32_t cache_clean_interval_seconds = 0;
-  /// What discard requests do, and writes that turn out to be zeroes.
-  bool ignore_discards = false;
-  DetectZeroes detect_zeroes = DetectZeroes::off;
+  bool ignore_discards = false;                    ///< discard requests succeed and do nothing
+  DetectZeroes detect_zeroes = DetectZeroes::off;  ///< looked for in each write
   /// Who is told of the engine's events (`qcowkit/events.h`), for this image and its chain.
   std::shared_ptr<EventListener> listener = {};
+  /// A sum of kinds in the namespace `overlap`.
   std::uint32_t overlap_checks = overlap::kCached;
   /// The passphrase of an encrypted image. Without it, metadata can be asked for and changed.
   std::shared_ptr<const Secret> secret = {};
@@ -158,8 +162,8 @@ enum class EncryptionFormat : std::uint8_t {
   luks  ///< LUKS version 1
 };
 
-/// What a new LUKS volume is made with. Names are those of the reference's options; empty ones
-/// mean the default.
+/// What a new LUKS volume is made with (LUKS1 On-Disk Format). Names are those of the reference's
+/// options; empty ones mean the default, which each comment gives.
 struct LuksOptions {
   std::string cipher_alg = {};      ///< "aes-256"
   std::string cipher_mode = {};     ///< "xts"
@@ -169,15 +173,17 @@ struct LuksOptions {
   std::uint64_t iter_time_ms = 0;   ///< time that unlocking is to take; 0: 2000
 };
 
-/// What `Image::create` makes. Empty optionals mean the default of the format.
+/// What `Image::create` makes. Empty optionals mean the default of the format. Values that the
+/// format does not have, or that do not go together, throw `Errc::invalid_argument`.
 struct CreateOptions {
-  std::string format = "raw";
-  std::optional<std::uint64_t> size_bytes =
-      {};  ///< may be absent where there is a backing file to ask
+  std::string format = "raw";  ///< "raw", "qcow2", "qcow" or "luks"
+  /// The disk's virtual size; may be absent where there is a backing file to ask.
+  std::optional<std::uint64_t> size_bytes = {};
   Preallocation preallocation = Preallocation::off;
-  CacheMode cache = CacheMode::writeback;
+  CacheMode cache = CacheMode::writeback;  ///< how the new file is written
 
-  // qcow2, and some of qcow
+  // qcow2 (qcow2 spec, Header), and some of qcow
+
   std::uint32_t version = 3;             ///< 2 (compat=0.10) or 3 (compat=1.1)
   std::uint64_t cluster_size_bytes = 0;  ///< 0: 65536; 512 to 2 MiB, a power of two
   std::uint32_t refcount_bits = 16;      ///< 1 to 64, a power of two; version 2: 16
@@ -187,34 +193,36 @@ struct CreateOptions {
   std::string backing_file = {};    ///< as it is to be stored
   std::string backing_format = {};  ///< as it is to be stored; empty: none stored
   std::string data_file = {};       ///< as it is to be stored; created (emptied) as well
-  bool data_file_raw = false;
-  bool open_backing = true;  ///< false: do not look at the backing file (`-u`)
-  References references = {};
+  bool data_file_raw = false;       ///< the data file is a raw image of the disk by itself
+  bool open_backing = true;         ///< false: do not look at the backing file (`-u`)
+  References references = {};       ///< whether the backing file may be looked at
 
   // qcow, qcow2 and luks
+
   EncryptionFormat encryption = EncryptionFormat::none;
-  LuksOptions luks = {};
-  std::shared_ptr<const Secret> secret = {};
+  LuksOptions luks = {};                      ///< with `EncryptionFormat::luks`
+  std::shared_ptr<const Secret> secret = {};  ///< the passphrase of an encrypted image
 };
 
-/// A change of a LUKS volume's key slots.
+/// A change of a LUKS volume's key slots. The image has to be open with a passphrase of its own
+/// where one is added.
 struct KeySlotChange {
   bool activate = true;                           ///< add a passphrase, or erase one
   std::shared_ptr<const Secret> new_secret = {};  ///< with `activate`
   std::shared_ptr<const Secret> old_secret = {};  ///< which passphrase to erase
   std::optional<std::uint32_t> key_slot = {};     ///< 0 to 7; without: a free one, all that match
-  std::uint64_t iter_time_ms = 0;                 ///< 0: 2000
+  std::uint64_t iter_time_ms = 0;                 ///< as in `LuksOptions`
   bool force = false;  ///< allow overwriting an active slot and erasing the last one
 };
 
 /// What `Image::amend` changes; what is not set stays.
 struct AmendOptions {
-  std::optional<std::uint64_t> size_bytes = {};
+  std::optional<std::uint64_t> size_bytes = {};    ///< the disk's virtual size
   std::optional<std::uint32_t> version = {};       ///< 2 or 3
   std::optional<std::string> backing_file = {};    ///< empty: none
   std::optional<std::string> backing_format = {};  ///< empty: none stored
   std::optional<bool> lazy_refcounts = {};
-  std::optional<std::uint32_t> refcount_bits = {};
+  std::optional<std::uint32_t> refcount_bits = {};  ///< 1 to 64, a power of two; version 3
   std::optional<std::string> data_file = {};  ///< the name that is stored, of an image that has one
   std::optional<bool> data_file_raw = {};     ///< only off
   std::optional<KeySlotChange> key_slot = {};
@@ -223,6 +231,7 @@ struct AmendOptions {
   std::stop_token stop = {};
 };
 
+/// How `Image::resize` changes a disk's size.
 struct ResizeOptions {
   Preallocation preallocation = Preallocation::off;  ///< of what is added
   bool may_shrink = false;                           ///< what lies behind the new end is lost

@@ -82,9 +82,8 @@ constexpr Command kAmendCommand{
     .summary = "change the options of an image",
     .description =
         "Changes what the image FILENAME was created with: its size, the version of its format, "
-        "the "
-        "width of its reference counts, the passphrases of an encrypted one. What can be changed "
-        "depends on the format.\n",
+        "the width of its reference counts, the passphrases of an encrypted one. What can be "
+        "changed depends on the format.\n",
     .options = kOptions,
     .details =
         "Examples:\n"

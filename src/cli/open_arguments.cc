@@ -26,7 +26,7 @@ std::string_view protocol_of(std::string_view name) {
 /// The file that the node is made of, if it is nothing but a file in some format.
 std::string path_of(const NodeOptions& node, const std::string& text) {
   for (const char* key : {"file.filename", "filename"}) {
-    const std::string path = node.text(key);
+    std::string path = node.text(key);
     if (!path.empty()) return path;
   }
   return text;

@@ -293,11 +293,9 @@ constexpr Command kNbdCommand{
     .summary = "serve images over the network block device protocol",
     .description =
         "Serves the disk that FILENAME holds to NBD clients, at a TCP port or a Unix socket, until "
-        "the "
-        "last of them has gone. Several images are served at a time where each has a name: clients "
-        "ask for them as nbd://HOST/NAME. All of a disk's clients see the same bytes, and what a "
-        "flush "
-        "covers survives a crash.\n",
+        "the last of them has gone. Several images are served at a time where each has a name: "
+        "clients ask for them as nbd://HOST/NAME. All of a disk's clients see the same bytes, and "
+        "what a flush covers survives a crash.\n",
     .options = nbd::kOptions,
     .details =
         "Exit codes: 0: the server has ended in an orderly way, all is flushed; 1: an error.\n\n"
