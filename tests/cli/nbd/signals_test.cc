@@ -110,8 +110,10 @@ TEST_F(NbdSignals, SecondOneDoesNotWaitForClientsThatTakeNothing) {
   BackgroundCommand stuck({kPython, "-m", "nbd", "-u", uri(), "-c",
                            "import time\n"
                            "for i in range(64): h.aio_pread(nbd.Buffer(1 << 20), 0)\n"
-                           "open('" + file("asked") + "', 'w').write('yes')\n"
-                           "time.sleep(60)\n"});
+                           "open('" +
+                               file("asked") +
+                               "', 'w').write('yes')\n"
+                               "time.sleep(60)\n"});
   for (int tries = 0; tries < 2000 && !std::filesystem::exists(file("asked")); ++tries) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
