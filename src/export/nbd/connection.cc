@@ -38,8 +38,14 @@ class Connection::Worker final : public ReplySink {
       : connection_(connection),
         reply_(connection.session_->style, *this, memory, connection.budget_) {}
 
-  /// Serves the requests in order; what they took beside sending, each on average.
-  std::int64_t serve(std::vector<Incoming>& run) noexcept {
+  /// What a request took, in nanoseconds.
+  struct Took {
+    std::int64_t all;
+    std::int64_t without_moving_bytes;
+  };
+
+  /// Serves the requests in order; tells what each took on average.
+  Took serve(std::vector<Incoming>& run) noexcept {
     sending_ = {};
     const Clock::time_point started = Clock::now();
     std::int64_t bytes = 0;
@@ -47,11 +53,15 @@ class Connection::Worker final : public ReplySink {
       serve(incoming);
       bytes += static_cast<std::int64_t>(incoming.request.length_bytes);
     }
-    const Clock::duration took = Clock::now() - started - sending_;
+    const Clock::duration took = Clock::now() - started;
+    const Clock::duration took_to_serve = took - sending_;
     reply_.flush();
     const auto count = static_cast<std::int64_t>(run.size());
     run.clear();
-    return (std::chrono::nanoseconds(took).count() - bytes / kBytesPerNanosecond) / count;
+    const auto each = [&](Clock::duration all) {
+      return std::chrono::nanoseconds(all).count() / count;
+    };
+    return {each(took), each(took_to_serve) - bytes / kBytesPerNanosecond / count};
   }
 
   void send(std::span<const iovec> from) noexcept override {
@@ -170,10 +180,12 @@ void Connection::serve(Buffer& memory) noexcept {
     if (next_pending_ < pending_.size()) {
       take_run(run);
       const Pace pace = pace_of(run.front().request);
+      const bool has_many = has_many_bytes(run.front().request);
       mutex_.unlock();
-      const std::int64_t each = worker.serve(run);
+      const Worker::Took took = worker.serve(run);
       mutex_.lock();
-      experience_.learn(pace, each);
+      Experience::learn(experience_.nanoseconds[static_cast<int>(pace)], took.without_moving_bytes);
+      if (has_many) Experience::learn(experience_.many_bytes_nanoseconds, took.all);
     } else if (!is_receiving_ && !reader_->is_at_end()) {
       is_receiving_ = true;
       const bool is_alone = workers_ == 1;
@@ -210,14 +222,17 @@ Connection::Pace Connection::pace_of(const Request& request) noexcept {
   return transfers && !request.has(command_flag::kFua) ? Pace::transfer : Pace::other;
 }
 
-bool Connection::is_large(const Request& request) noexcept {
+bool Connection::has_many_bytes(const Request& request) noexcept {
   return pace_of(request) == Pace::transfer && request.length_bytes >= kLargeBytes;
 }
 
-void Connection::Experience::learn(Pace pace, std::int64_t each_nanoseconds) noexcept {
+bool Connection::is_large(const Request& request) const noexcept {
+  return has_many_bytes(request) && experience_.many_bytes_nanoseconds >= kSlowNanoseconds;
+}
+
+void Connection::Experience::learn(std::int64_t& average, std::int64_t nanoseconds) noexcept {
   constexpr std::int64_t kMemory = 8;
-  std::int64_t& average = nanoseconds[static_cast<int>(pace)];
-  average += (std::max<std::int64_t>(each_nanoseconds, 0) - average) / kMemory;
+  average += (std::max<std::int64_t>(nanoseconds, 0) - average) / kMemory;
 }
 
 void Connection::take_run(std::vector<Incoming>& run) {

@@ -68,14 +68,17 @@ class Connection final : public Job, public std::enable_shared_from_this<Connect
   /// Requests that are alike in how long they take.
   enum class Pace : std::uint8_t { transfer, other };
   static Pace pace_of(const Request& request) noexcept;
-  /// Copying its bytes takes longer than waking another thread.
-  static bool is_large(const Request& request) noexcept;
-  /// How long requests have taken of late.
+  static bool has_many_bytes(const Request& request) noexcept;
+  /// Moving its bytes takes longer than waking another thread, as far as those before it tell.
+  bool is_large(const Request& request) const noexcept REQUIRES(mutex_);
+  /// How long requests have taken of late, on average.
   struct Experience {
-    std::int64_t nanoseconds[2] = {};
+    std::int64_t nanoseconds[2] = {};  ///< by pace, without moving bytes
+    /// Of requests for many bytes, with all they took: holes are told of and not moved.
+    std::int64_t many_bytes_nanoseconds = 1'000'000;
 
     std::int64_t of(Pace pace) const noexcept { return nanoseconds[static_cast<int>(pace)]; }
-    void learn(Pace pace, std::int64_t each_nanoseconds) noexcept;
+    static void learn(std::int64_t& average, std::int64_t nanoseconds) noexcept;
   };
 
   bool negotiate() noexcept;
