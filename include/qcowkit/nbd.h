@@ -158,7 +158,8 @@ struct NbdServerOptions {
   std::function<void(const NbdClient&)> on_connect = {};
   /// A client that had chosen an export has gone.
   std::function<void(const NbdClient&)> on_disconnect = {};
-  /// The same, and no other is there. `request_stop` here makes a server for one client.
+  /// One or more that had chosen an export have gone, and nobody is there any more, not even to
+  /// choose. `request_stop` here makes a server for one client.
   std::function<void()> on_last_disconnect = {};
   /// Something went wrong with one client or one of its requests; for a log.
   std::function<void(const std::string& message)> on_problem = {};

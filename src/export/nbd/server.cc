@@ -115,7 +115,7 @@ struct NbdServer::Impl final : nbd::Host {
   CondVar done;
   std::optional<Error> flush_error GUARDED_BY(mutex);
   std::uint64_t clients_so_far GUARDED_BY(mutex) = 0;
-  std::uint32_t entered_count GUARDED_BY(mutex) = 0;
+  bool somebody_has_entered GUARDED_BY(mutex) = false;
   std::map<std::uint64_t, std::shared_ptr<Connection>> connections GUARDED_BY(mutex);
   std::map<std::uint64_t, Clock::time_point> handshakes GUARDED_BY(mutex);  // since when
 };
@@ -226,7 +226,7 @@ void NbdServer::Impl::cut_off_the_late() {
 void NbdServer::Impl::entered(Connection& connection) noexcept {
   {
     const MutexLock lock(mutex);
-    ++entered_count;
+    somebody_has_entered = true;
     handshakes.erase(connection.client().id);
   }
   if (options.on_connect) options.on_connect(connection.client());
@@ -243,7 +243,8 @@ void NbdServer::Impl::ended(Connection& connection) noexcept {
     keep = std::move(found->second);
     connections.erase(found);
     handshakes.erase(connection.client().id);
-    if (had_entered) is_last = --entered_count == 0;
+    // One that still negotiates may have been told already that it is in.
+    if (connections.empty()) is_last = std::exchange(somebody_has_entered, false);
   }
   if (had_entered && options.on_disconnect) options.on_disconnect(connection.client());
   if (is_last && options.on_last_disconnect) options.on_last_disconnect();
