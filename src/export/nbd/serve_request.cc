@@ -75,17 +75,22 @@ class Service {
     const bool holes_are_cheap =
         image_.cluster_size() != 0 || request_.length_bytes >= kAskForHolesFromBytes;
     if (in_one || (!holes_are_cheap && request_.length_bytes <= ReplyWriter::kPieceBytes)) {
-      read_data(request_.offset, request_.length_bytes, true);
+      read_in_one();
     } else {
       read_with_holes();
     }
   }
 
-  void read_data(std::uint64_t offset, std::uint64_t length_bytes, bool is_last) {
-    if (const auto file = in_file(offset, length_bytes);
-        file && file->length_bytes == length_bytes) {
-      return send_file(offset, *file, is_last);
+  void read_in_one() {
+    const auto file = in_file(request_.offset, request_.length_bytes);
+    if (file && file->length_bytes == request_.length_bytes) {
+      send_file(request_.offset, *file, true);
+    } else {
+      read_data(request_.offset, request_.length_bytes, true);
     }
+  }
+
+  void read_data(std::uint64_t offset, std::uint64_t length_bytes, bool is_last) {
     const std::span<std::byte> into =
         reply_.begin_data(request_, offset, static_cast<std::uint32_t>(length_bytes));
     if (into.empty()) {  // no memory for a read that may not be fragmented
