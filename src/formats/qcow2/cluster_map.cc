@@ -137,43 +137,41 @@ ClusterMap::InPlaceRun ClusterMap::find_in_place(GuestOffset guest_offset,
   return {extent.host_offset, extent.length_bytes};
 }
 
-LayerExtent ClusterMap::find_for(Purpose purpose, GuestOffset guest_offset,
-                                 std::uint64_t length_bytes) {
-  for (;;) {
-    LayerExtent extent;
-    std::optional<std::uint64_t> missing_slice;
-    std::uint64_t generation = 0;
-    {
-      const SharedLock lock(mutex_);
-      missing_slice = try_find(guest_offset, length_bytes, purpose, extent);
-      generation = tables_.generation();
-    }
-    if (!missing_slice) return extent;
-    load_slice(*missing_slice, generation);
-  }
-}
-
 std::size_t ClusterMap::find_runs(GuestOffset guest_offset, std::uint64_t length_bytes,
                                   std::span<LayerExtent> into) {
+  if (length_bytes == 0 || into.empty()) return 0;
+  return find_runs_for(Purpose::read, guest_offset, length_bytes, into);
+}
+
+LayerExtent ClusterMap::find_for(Purpose purpose, GuestOffset guest_offset,
+                                 std::uint64_t length_bytes) {
+  LayerExtent extent;
+  find_runs_for(purpose, guest_offset, length_bytes, {&extent, 1});
+  return extent;
+}
+
+std::size_t ClusterMap::find_runs_for(Purpose purpose, GuestOffset guest_offset,
+                                      std::uint64_t length_bytes, std::span<LayerExtent> into) {
   std::size_t count = 0;
-  while (count < into.size() && length_bytes > 0) {
+  for (;;) {
     std::optional<std::uint64_t> missing_slice;
     std::uint64_t generation = 0;
     {
       const SharedLock lock(mutex_);
-      for (; count < into.size() && length_bytes > 0; ++count) {
+      do {
         LayerExtent& run = into[count];
         run = {};
-        missing_slice = try_find(guest_offset, length_bytes, Purpose::read, run);
+        missing_slice = try_find(guest_offset, length_bytes, purpose, run);
         if (missing_slice) break;
         guest_offset += run.length_bytes;
         length_bytes -= run.length_bytes;
-      }
+        ++count;
+      } while (count < into.size() && length_bytes > 0);
       generation = tables_.generation();
     }
-    if (missing_slice) load_slice(*missing_slice, generation);
+    if (!missing_slice) return count;
+    load_slice(*missing_slice, generation);
   }
-  return count;
 }
 
 void ClusterMap::load_slice(std::uint64_t slice_host_offset, std::uint64_t generation) {

@@ -126,6 +126,9 @@ class ClusterMap {
                                         Purpose purpose, LayerExtent& extent)
       REQUIRES_SHARED(mutex_);
   LayerExtent find_for(Purpose purpose, GuestOffset guest_offset, std::uint64_t length_bytes);
+  /// As `find_runs`, but at least one run is looked for: `into` is not empty.
+  std::size_t find_runs_for(Purpose purpose, GuestOffset guest_offset, std::uint64_t length_bytes,
+                            std::span<LayerExtent> into);
   std::uint64_t extend_run(GuestOffset guest_offset, std::uint64_t length_bytes, Purpose purpose,
                            const LayerExtent& extent, RawL2Entry first) REQUIRES_SHARED(mutex_);
   std::uint64_t unallocated_run(GuestOffset guest_offset, std::uint64_t length_bytes) const

@@ -257,47 +257,46 @@ TEST(ClusterMapExtended, RunsAreMadeOfSubclusters) {
   EXPECT_EQ(map.find_in_place({4 * kSub}, 200 * kSub).length_bytes, 31 * kSub);
 }
 
-TEST(ClusterMapDataFile, HostOffset0IsAPlaceLikeAnyOther) {
-  const auto storage = test::make_engine_image();
-  const Header header = Qcow2Layer::read_header(*storage);
-  MemoryStorage data_file;
-  OverlapGuard guard(overlap::kCached);
-  ClusterMap map(*storage, &data_file, guard, {header.geometry(), true, true}, 1);
-  guard.load(*storage, header);
-  map.load(header);
-  map.install_table({0}, kTable);
-  std::size_t replaced = 0;
+/// The map of an image with an external data file.
+class ClusterMapDataFile : public testing::Test {
+ protected:
+  ClusterMapDataFile() {
+    guard_.load(*storage_, header_);
+    map_.load(header_);
+    map_.install_table({0}, kTable);
+  }
+
+  const std::shared_ptr<MemoryStorage> storage_ = test::make_engine_image();
+  const Header header_ = Qcow2Layer::read_header(*storage_);
+  MemoryStorage data_file_;
+  OverlapGuard guard_{overlap::kCached};
+  ClusterMap map_{*storage_, &data_file_, guard_, {header_.geometry(), true, true}, 1};
+  std::size_t replaced_ = 0;
+};
+
+TEST_F(ClusterMapDataFile, HostOffset0IsAPlaceLikeAnyOther) {
   const std::vector<RawL2Entry> entries = {
       {RawL2Entry::kCopied, 0}, {kCluster | RawL2Entry::kCopied, 0}, {0, 0}};
-  map.replace_entries({0}, entries, replaced);
-  EXPECT_EQ(map.find({2 * kCluster}, kCluster).kind, ExtentKind::unallocated);
-  const LayerExtent extent = map.find({0}, 3 * kCluster);
+  map_.replace_entries({0}, entries, replaced_);
+  EXPECT_EQ(map_.find({2 * kCluster}, kCluster).kind, ExtentKind::unallocated);
+  const LayerExtent extent = map_.find({0}, 3 * kCluster);
   EXPECT_EQ(extent.kind, ExtentKind::data);
   EXPECT_EQ(extent.host_offset.value, 0u);
   EXPECT_EQ(extent.length_bytes, 2 * kCluster);
-  EXPECT_EQ(extent.storage, &data_file);
+  EXPECT_EQ(extent.storage, &data_file_);
 }
 
-TEST(ClusterMapDataFile, AClusterElsewhereThanAtItsGuestOffsetIsNamed) {
-  const auto storage = test::make_engine_image();
-  const Header header = Qcow2Layer::read_header(*storage);
-  MemoryStorage data_file;
-  OverlapGuard guard(overlap::kCached);
-  ClusterMap map(*storage, &data_file, guard, {header.geometry(), true, true}, 1);
-  guard.load(*storage, header);
-  map.load(header);
-  map.install_table({0}, kTable);
-  std::size_t replaced = 0;
+TEST_F(ClusterMapDataFile, AClusterElsewhereThanAtItsGuestOffsetIsNamed) {
   const std::vector<RawL2Entry> entries = {{0, 0}, {5 * kCluster | RawL2Entry::kCopied, 0}};
-  map.replace_entries({0}, entries, replaced);
-  EXPECT_EQ(map.find({0}, kCluster).kind, ExtentKind::unallocated);
+  map_.replace_entries({0}, entries, replaced_);
+  EXPECT_EQ(map_.find({0}, kCluster).kind, ExtentKind::unallocated);
   const auto expect_corrupt = [](auto work) {
     const Error error = test::error_of(work);
     EXPECT_EQ(error.code(), Errc::corrupt);
     EXPECT_TRUE(test::mentions(error, {"L2 table", "external data file"}));
   };
-  expect_corrupt([&] { map.find({kCluster}, kCluster); });
-  expect_corrupt([&] { map.find_in_place({kCluster}, kCluster); });
+  expect_corrupt([&] { map_.find({kCluster}, kCluster); });
+  expect_corrupt([&] { map_.find_in_place({kCluster}, kCluster); });
 }
 
 }  // namespace
