@@ -5,7 +5,7 @@
 #include <bit>
 
 #include "base/sector.h"
-#include "qcowkit/jobs.h"
+#include "cli/extents.h"
 
 namespace qcowkit::cli {
 
@@ -148,15 +148,13 @@ class Surveyor {
 
 DiskSurvey survey_disk(Image& image, std::size_t cells_max, const ProgressSink& progress) {
   Surveyor surveyor(image, cells_max);
-  HoleFinder holes(image);
   const std::uint64_t size = image.virtual_size();
-  for (std::uint64_t offset = 0; offset < size;) {
-    Extent extent = image.map(offset, size - offset);
-    const bool is_hole = holes.cut(extent);
+  visit_extents(image, 0, size, [&](const Extent& extent, bool is_hole) {
     surveyor.add(extent, content_of(extent, is_hole));
-    offset += extent.length_bytes;
-    if (progress) progress(static_cast<double>(offset) / static_cast<double>(size));
-  }
+    const std::uint64_t done = extent.guest_offset + extent.length_bytes;
+    if (progress) progress(static_cast<double>(done) / static_cast<double>(size));
+    return true;
+  });
   return surveyor.finish();
 }
 

@@ -8,16 +8,15 @@
 #include <cstring>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string_view>
 
 #include "cli/command.h"
 #include "cli/common_options.h"
+#include "cli/extents.h"
 #include "cli/failure.h"
 #include "cli/open_arguments.h"
 #include "cli/secrets.h"
 #include "cli/size_arguments.h"
-#include "qcowkit/jobs.h"
 
 namespace qcowkit::cli {
 
@@ -186,31 +185,15 @@ class Printer {
   JsonMiddles json_middles_;
 };
 
-/// Calls `add` with an entry for each part of an extent that is all data or all a hole.
-template <typename Add>
-void for_each_part(const Extent& whole, HoleFinder& holes, const Add& add) {
-  const std::uint64_t end = whole.guest_offset + whole.length_bytes;
-  Extent part = whole;
-  for (;;) {
-    const bool is_hole = holes.cut(part);
-    add(to_entry(part, is_hole));
-    const std::uint64_t done = part.length_bytes;
-    part.guest_offset += done;
-    if (part.guest_offset == end) return;
-    part.length_bytes = end - part.guest_offset;
-    if (part.host_offset) *part.host_offset += done;
-  }
-}
-
 /// Prints the range's extents as they are found, neighbours that belong together as one.
 void print_map(Image& image, std::uint64_t start, std::uint64_t length, Printer& printer,
                const Console& console) {
   const std::uint64_t size = image.virtual_size();
   const std::uint64_t end = start < size ? start + std::min(length, size - start) : start;
-  HoleFinder holes(image);
   Entry pending;
   pending.start = start;
-  const auto add = [&](const Entry& entry) {
+  visit_extents(image, start, end, [&](const Extent& extent, bool is_hole) {
+    const Entry entry = to_entry(extent, is_hole);
     if (pending.length == 0) {
       pending = entry;
     } else if (pending.continues_in(entry)) {
@@ -219,15 +202,8 @@ void print_map(Image& image, std::uint64_t start, std::uint64_t length, Printer&
       printer.print(pending);
       pending = entry;
     }
-  };
-  std::array<Extent, 256> extents;
-  for (std::uint64_t offset = start; offset < end && !console.failed();) {
-    const std::size_t count = image.map(offset, end - offset, extents);
-    for (const Extent& whole : std::span(extents).first(count)) {
-      offset += whole.length_bytes;
-      for_each_part(whole, holes, add);
-    }
-  }
+    return !console.failed();
+  });
   printer.print(pending);  // an empty range is an entry without a length
   printer.end();
 }
