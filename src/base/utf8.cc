@@ -9,11 +9,10 @@ namespace qcowkit {
 
 namespace {
 
-/// The controls of ASCII and of Latin-1, and those that turn the direction of writing or begin a
-/// line.
-bool is_control(char32_t c) {
-  return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x061c || c == 0x200e || c == 0x200f ||
-         (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+/// Characters that turn the direction of writing or begin a line.
+bool moves_text(char32_t c) {
+  return c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
+         (c >= 0x2066 && c <= 0x2069);
 }
 
 }  // namespace
@@ -41,18 +40,22 @@ std::optional<char32_t> take_utf8(std::string_view& text) {
   return is_valid ? std::optional(character) : std::nullopt;
 }
 
+void append_spelt_out(std::string& out, std::string_view bytes) {
+  for (const char c : bytes) {
+    fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(c));
+  }
+}
+
 std::string printable(std::string_view text) {
   std::string out;
   while (!text.empty()) {
     const std::string_view before = text;
     const std::optional<char32_t> character = take_utf8(text);
     const std::string_view bytes = before.substr(0, before.size() - text.size());
-    if (character && !is_control(*character)) {
+    if (character && !is_control(*character) && !moves_text(*character)) {
       out += bytes;
-      continue;
-    }
-    for (const char c : bytes) {
-      fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(c));
+    } else {
+      append_spelt_out(out, bytes);
     }
   }
   return out;

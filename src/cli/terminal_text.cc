@@ -1,10 +1,10 @@
 // Text that is shown on a terminal.
 #include "cli/terminal_text.h"
 
-#include <fmt/core.h>
-
 #include <cstddef>
-#include <iterator>
+#include <optional>
+
+#include "base/utf8.h"
 
 namespace qcowkit::cli {
 
@@ -28,38 +28,29 @@ std::size_t style_size(std::string_view text) {
   return is_harmless_style(text.substr(kEscape.size(), end - kEscape.size())) ? end + 1 : 0;
 }
 
-bool is_control(unsigned char c) { return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f; }
-
-/// The control characters U+0080 to U+009F, in UTF-8.
-bool starts_with_high_control(std::string_view text) {
-  return text.size() >= 2 && text[0] == '\xc2' && static_cast<unsigned char>(text[1]) >= 0x80 &&
-         static_cast<unsigned char>(text[1]) < 0xa0;
-}
+/// True for what a terminal acts upon, but for line ends and tabs.
+bool is_command(char32_t c) { return is_control(c) && c != U'\n' && c != U'\t'; }
 
 }  // namespace
 
 std::string for_terminal(std::string_view text) {
   std::string shown;
   shown.reserve(text.size());
-  const auto show_codes = [&](std::string_view bytes) {
-    for (const char c : bytes) {
-      fmt::format_to(std::back_inserter(shown), "\\x{:02x}", static_cast<unsigned char>(c));
-    }
-  };
   while (!text.empty()) {
-    std::size_t taken = 1;
     if (const std::size_t style = style_size(text); style != 0) {
-      taken = style;
-      shown.append(text.substr(0, taken));
-    } else if (starts_with_high_control(text)) {
-      taken = 2;
-      show_codes(text.substr(0, taken));
-    } else if (is_control(static_cast<unsigned char>(text[0])) && text != "\r") {
-      show_codes(text.substr(0, 1));
-    } else {
-      shown.push_back(text[0]);
+      shown.append(text.substr(0, style));
+      text.remove_prefix(style);
+      continue;
     }
-    text.remove_prefix(taken);
+    const bool ends_line = text == "\r";
+    const std::string_view before = text;
+    const std::optional<char32_t> character = take_utf8(text);
+    const std::string_view bytes = before.substr(0, before.size() - text.size());
+    if (character && is_command(*character) && !ends_line) {
+      append_spelt_out(shown, bytes);
+    } else {
+      shown.append(bytes);
+    }
   }
   return shown;
 }
