@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "base/nbd_wire.h"
 #include "fuzz/fuzz_target.h"
 #include "qcowkit/nbd.h"
 
@@ -47,6 +48,9 @@ class Writer {
     number(0x49484156454f5054, 8).number(option, 4).number(data.size(), 4);
     input_.insert(input_.end(), data.begin(), data.end());
     return *this;
+  }
+  Writer& option(nbd::Option option, const Input& data = {}) {
+    return this->option(static_cast<std::uint32_t>(option), data);
   }
   /// `type`: the command, and in its upper half the flags.
   Writer& request(std::uint32_t type, std::uint64_t offset, std::uint32_t length) {

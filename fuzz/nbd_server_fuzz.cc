@@ -62,19 +62,6 @@ void serve(std::span<const std::byte> bytes) {
   }
 }
 
-enum Option : std::uint32_t {
-  export_name = 1,
-  abort = 2,
-  list = 3,
-  starttls = 5,
-  info = 6,
-  go = 7,
-  structured_reply = 8,
-  list_meta = 9,
-  set_meta = 10,
-  extended = 11
-};
-
 Input info_data() {
   return Writer().number(4, 4).text("disk").number(2, 2).number(1, 2).number(3, 2).input();
 }
@@ -93,6 +80,7 @@ Input meta_data() {
 }  // namespace
 
 std::vector<Input> seed_inputs() {
+  using enum nbd::Option;
   const auto start = [] { return Writer().number(3, 4); };
   const std::string payload(600, 'x');
   const Input name = Writer().text("disk").input();
@@ -101,8 +89,8 @@ std::vector<Input> seed_inputs() {
       start().option(export_name, name).request(0, 4096, 512).request(2, 0, 0).input(),
       start()
           .option(structured_reply)
-          .option(list_meta, meta_data())
-          .option(set_meta, meta_data())
+          .option(list_meta_context, meta_data())
+          .option(set_meta_context, meta_data())
           .option(go, info_data())
           .request(0, 0, 65536)
           .request(1, 512, 600)
@@ -113,8 +101,8 @@ std::vector<Input> seed_inputs() {
           .request(2, 0, 0)
           .input(),
       start()
-          .option(extended)
-          .option(set_meta, meta_data())
+          .option(extended_headers)
+          .option(set_meta_context, meta_data())
           .option(go, info_data())
           .extended_request(0, 0, 4096)
           .extended_request(0x200001, 0, 600)
